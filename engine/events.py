@@ -1,0 +1,308 @@
+"""What a run says about itself: frozen events, each one JSON object with its ``kind``.
+
+Training yields them, the worker stores them, pages draw them. Units stand in the suffixes: ``_s`` seconds, ``_ms``
+milliseconds, ``_kwh`` kilowatt-hours, ``_kg`` kilograms of CO2 equivalent, ``_w`` watts, ``_bytes`` bytes.
+Nothing here imports torch.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Basis = Literal["measured", "estimated"]
+
+
+class Record(BaseModel):
+    """A frozen, closed JSON object."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitReport(Record):
+    """What cleaning did to one split; every count is a number of rows or texts."""
+
+    rows_read: int
+    repeated_headers: int = 0
+    empty_texts: int = 0
+    empty_labels: int = 0
+    duplicates: int = 0
+    leaked: int = 0
+    """Texts dropped here because they also stand in a split that comes before it (train, validation, test)."""
+    kept: int = 0
+
+
+class DataReport(Record):
+    """What was understood of a dataset and what was done to it."""
+
+    source: str
+    text_column: str
+    label_column: str
+    labels: tuple[str, ...]
+    """Label names in the order of their ids."""
+    conflicting_labels: int = 0
+    """Texts that carry more than one label; the first label was kept."""
+    splits: dict[str, SplitReport]
+    """By split name (train, validation, test), or ``all`` where one file was cut into three after cleaning."""
+    sizes: dict[str, int]
+    """Texts in train, validation and test, after cleaning and splitting."""
+    label_counts: dict[str, int]
+    """Texts of each label over all splits."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the person, such as how the columns were found."""
+
+
+class Latency(Record):
+    """Time of one forward pass (interleaved with its rival, after warm-up), in milliseconds."""
+
+    p50: float
+    p95: float
+    min: float
+    batch_size: int
+    sequence_length: int
+    """Tokens in each text of the batch."""
+
+
+class Measurement(Record):
+    """One model, measured on one split and one device."""
+
+    parameters: int
+    size_bytes: int
+    """Bytes of all tensors at the stored precision."""
+    flops: int
+    """Floating-point operations of one forward pass of one text at `Latency.sequence_length` (a multiply-add counts 2)."""
+    latency_ms: Latency
+    accuracy: float | None = None
+    """Validation accuracy, 0 to 1; None where the weights are random by design (muril-shape)."""
+    macro_f1: float | None = None
+    test_accuracy: float | None = None
+    test_macro_f1: float | None = None
+
+
+class RunStarted(Record):
+    """The worker has a device and begins, or begins again after a stop."""
+
+    kind: Literal["run_started"] = "run_started"
+    device: str
+    device_name: str
+    precision: str
+    precision_reason: str
+    threads: int
+    resumed_at_step: int | None = None
+    versions: dict[str, str] = {}
+
+
+class DataPrepared(Record):
+    """The texts are read, cleaned and split."""
+
+    kind: Literal["data_prepared"] = "data_prepared"
+    report: DataReport
+
+
+class ModelLoaded(Record):
+    """Teacher and student are in memory."""
+
+    kind: Literal["model_loaded"] = "model_loaded"
+    base: str
+    head: Literal["by name", "subset by name", "aligned", "new"]
+    """How the base's labels became the dataset's."""
+    layers: int
+    hidden_size: int
+    heads: int
+    intermediate_size: int
+    vocabulary: int
+    total_steps: int
+    steps_per_epoch: int
+    learning_rate: float
+    distilling: bool
+
+
+class Notice(Record):
+    """Something the person should know and need not act on."""
+
+    kind: Literal["notice"] = "notice"
+    message: str
+
+
+class BaselineMeasured(Record):
+    """The dense base, before the first step, on the run's own validation split and device."""
+
+    kind: Literal["baseline_measured"] = "baseline_measured"
+    measurement: Measurement
+
+
+class TeacherReady(Record):
+    """The teacher's logits over the training split are computed."""
+
+    kind: Literal["teacher_ready"] = "teacher_ready"
+    texts: int
+    duration_s: float
+
+
+class StepLogged(Record):
+    """Averages over the optimizer steps since the last such event."""
+
+    kind: Literal["step_logged"] = "step_logged"
+    step: int
+    """Optimizer steps done so far, from 1."""
+    epoch: float
+    loss: float
+    cross_entropy: float
+    distillation_loss: float | None
+    learning_rate: float
+    density: float
+    """Share of FFN neurons the mask really keeps."""
+    density_target: float
+    """What the schedule asks for."""
+    grad_norm: float | None
+    loss_scale: float | None = None
+    skipped_steps: int = 0
+    """Steps that fp16 loss scaling has skipped so far."""
+    texts_per_s: float
+    tokens_per_s: float
+    elapsed_s: float
+    eta_s: float
+
+
+class Evaluated(Record):
+    """The student as it would be if compacted now, and the dense base timed beside it."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    step: int
+    measurement: Measurement
+    dense_latency_ms: Latency
+
+
+class EmissionsSampled(Record):
+    """Energy and emissions so far; all totals are cumulative over every part of the run."""
+
+    kind: Literal["emissions_sampled"] = "emissions_sampled"
+    duration_s: float
+    energy_kwh: float
+    cpu_energy_kwh: float
+    gpu_energy_kwh: float
+    ram_energy_kwh: float
+    emissions_kg: float
+    power_w: float
+    """Average over the last sampling interval."""
+    phase: Literal["training", "evaluation"]
+    country: str
+    grid_g_per_kwh: float
+    cpu_basis: Basis
+    gpu_basis: Basis | None
+    ram_basis: Basis
+    cpu_percent: float | None = None
+    gpu_percent: float | None = None
+    ram_used_bytes: int | None = None
+
+
+class CheckpointSaved(Record):
+    """Everything needed to resume at this step is on disk."""
+
+    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
+    step: int
+    size_bytes: int
+
+
+class Compacted(Record):
+    """The student has become a smaller dense model."""
+
+    kind: Literal["compacted"] = "compacted"
+    intermediate_sizes: tuple[int, ...]
+    """FFN width of each layer."""
+    kept_neurons: tuple[tuple[int, ...], ...] = ()
+    """Indices of the neurons that stayed, by layer, in the base's numbering."""
+    max_logit_difference: float
+    """Largest absolute difference between masked and compacted logits on validation texts."""
+
+
+class EnergySplit(Record):
+    """Energy of one phase in kWh."""
+
+    cpu: float
+    gpu: float
+    ram: float
+
+
+class RunResult(Record):
+    """What a finished run amounts to; `python -m engine train --json` prints it."""
+
+    run_id: str
+    state: Literal["done"] = "done"
+    name: str
+    recipe: str
+    base: str
+    level: float
+    distilled: bool
+    dense: Measurement
+    student: Measurement
+    speedup: float
+    """Dense p50 latency over student p50 latency, interleaved in one measurement."""
+    speedup_ceiling: float
+    """Dense FLOPs over student FLOPs: the most that structure alone can gain."""
+    energy_kwh: float
+    energy_training_kwh: EnergySplit
+    energy_evaluation_kwh: EnergySplit
+    energy_basis: dict[str, Basis]
+    emissions_kg: float
+    country: str
+    grid_g_per_kwh: float
+    duration_s: float
+    device: str
+    device_name: str
+    precision: str
+    data: DataReport
+    model_path: str
+
+
+class RunFinished(Record):
+    """The run is done; the result is whole and the model is saved."""
+
+    kind: Literal["run_finished"] = "run_finished"
+    result: RunResult
+
+
+class RunStopped(Record):
+    """The run was asked to stop and has saved itself."""
+
+    kind: Literal["run_stopped"] = "run_stopped"
+    step: int
+
+
+class RunFailed(Record):
+    """The run ended in an error."""
+
+    kind: Literal["run_failed"] = "run_failed"
+    error: str
+    """Class name of the error."""
+    message: str
+    next_step: str
+
+
+Event = (
+    RunStarted
+    | DataPrepared
+    | ModelLoaded
+    | Notice
+    | BaselineMeasured
+    | TeacherReady
+    | StepLogged
+    | Evaluated
+    | EmissionsSampled
+    | CheckpointSaved
+    | Compacted
+    | RunFinished
+    | RunStopped
+    | RunFailed
+)
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def to_json(event: Event) -> str:
+    """Write an event as one line of JSON."""
+    return event.model_dump_json()
+
+
+def from_json(text: str) -> Event:
+    """Read an event back; the inverse of `to_json`."""
+    return _ADAPTER.validate_json(text)
