@@ -80,7 +80,9 @@ def read_shape(folder: Path) -> Shape:
         ) from None
     if not isinstance(values, dict) or values.get("model_type") != "bert":
         kind = values.get("model_type") if isinstance(values, dict) else type(values).__name__
-        raise CheckpointError(f"{path} describes a model of type {kind!r}; only 'bert' is supported. Choose a BERT model.")
+        raise CheckpointError(
+            f"{path} describes a model of type {kind!r}; only 'bert' is supported. Choose a BERT model."
+        )
     try:
         return Shape(
             layers=int(values["num_hidden_layers"]),

@@ -1,0 +1,66 @@
+"""What classifiers said, as frames and bars: predictions -> `pandas.DataFrame` -> `altair.Chart`, all pure and without torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import altair as alt
+import pandas as pd
+
+from engine.charts import ACCENT, PADDING, Chart, axis, frame
+
+
+class Answer(Protocol):
+    """What is needed of `engine.inference.Prediction`."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def latency_ms(self) -> float: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def truncated(self) -> bool: ...
+
+
+def answers_frame(answers: Sequence[Answer], marathi: Mapping[str, str]) -> pd.DataFrame:
+    """Return one row a text: text, topic, topic in Marathi, probability (%), tokens, cut or not, milliseconds."""
+    rows = [
+        (a.text, a.label, marathi.get(a.label, a.label), 100 * a.confidence, a.tokens, a.truncated, a.latency_ms)
+        for a in answers
+    ]
+    columns = ["Text", "Topic", "Topic (Marathi)", "Probability (%)", "Tokens", "Cut", "Latency (ms)"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def topics_frame(answers: Sequence[Answer]) -> pd.DataFrame:
+    """Return topics and how many texts were given each, the most frequent first."""
+    counts: dict[str, int] = {}
+    for answer in answers:
+        counts[answer.label] = counts.get(answer.label, 0) + 1
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return pd.DataFrame(ranked, columns=["Topic", "Texts"])
+
+
+def probability_frame(probabilities: dict[str, float], names: dict[str, str] | None = None) -> pd.DataFrame:
+    """Return label and probability (per cent), the likeliest first; ``names`` translates labels for the screen."""
+    names = names or {}
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+    return frame([(names.get(label, label), 100 * p) for label, p in ranked], label="object", probability="float64")
+
+
+def probability_chart(data: pd.DataFrame) -> Chart:
+    """Draw one bar a label, the likeliest on top, on a scale of 0 to 100 %."""
+    y = alt.Y(
+        "label:N", title=None, sort=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=6)
+    )
+    tooltip = [
+        alt.Tooltip("label:N", title="Topic"),
+        alt.Tooltip("probability:Q", title="Probability (%)", format=".3f"),
+    ]
+    x = alt.X("probability:Q", title="Probability (%)", scale=alt.Scale(domain=[0, 100]), axis=axis(tickCount=5))
+    bars: alt.Chart = alt.Chart(data).mark_bar(color=ACCENT, cornerRadiusEnd=2).encode(x, y, tooltip=tooltip)
+    return bars.properties(height=alt.Step(20), padding=PADDING)

@@ -1,0 +1,345 @@
+"""``python -m engine``: train, runs, show, stop, resume, classify, bench.
+
+Exit codes: 0 done; 1 a run failed or was stopped; 2 wrong input, nothing was started. With ``--json`` the standard output
+holds one JSON value and nothing else; progress and messages go to the standard error.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import engine
+from engine import reports
+from engine.config import MAHANEWS, RunConfig
+from engine.errors import ChhatniError, ConfigError
+from engine.home import default_home
+from engine.jobs import reconcile, resume, start, stop
+from engine.runs import Run
+from engine.store import RunStore
+
+BASES = "starter, compact, muril-shape, a hub id, a folder or a finished run"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        return int(options.run(options, default_home()))
+    except ChhatniError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m engine", description=engine.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_train(commands)
+    listing = _command(commands, "runs", "List all runs, newest first.", _runs)
+    listing.add_argument("--limit", type=int, metavar="N", help="only the N newest")
+    for name, words, action in (
+        ("show", "Show one run: state, settings, result or error.", _show),
+        ("stop", "Ask a run to save itself and stop.", _stop),
+        ("resume", "Go on with a stopped, interrupted or failed run.", _resume),
+    ):
+        command = _command(commands, name, words, action)
+        command.add_argument("run_id", metavar="RUN", help="id, unique beginning of an id, or unique name")
+        if name == "stop":
+            command.add_argument("--force", action="store_true", help="end its process if it does not stop by itself")
+        if name == "resume":
+            command.add_argument("--detach", action="store_true", help="do not wait for the end")
+    classify = _command(commands, "classify", "Say the topic of texts.", _classify)
+    classify.add_argument(
+        "--model", default="starter", help="starter, a finished run, a folder or a hub id (default: %(default)s)"
+    )
+    classify.add_argument("--file", type=Path, help="one text a line (.txt), or a CSV, TSV, JSONL or Parquet table")
+    classify.add_argument("--text-column", metavar="C", help="the table's text column (found if not given)")
+    classify.add_argument("texts", nargs="*", metavar="TEXT")
+    bench = _command(commands, "bench", "Measure the latency of pruned shapes beside the dense one.", _bench)
+    bench.add_argument("--model", default="muril-shape", help=f"{BASES} (default: %(default)s)")
+    bench.add_argument(
+        "--levels", default="0,0.25,0.5,0.75", help="pruning levels, separated by commas (default: %(default)s)"
+    )
+    bench.add_argument("--batch-size", type=int, default=8, metavar="N")
+    bench.add_argument(
+        "--sequence-length", type=int, default=128, metavar="N", help="tokens in each text (default: %(default)s)"
+    )
+    bench.add_argument("--precision", choices=("auto", "fp16", "bf16", "fp32"), default="fp32")
+    bench.add_argument("--device", default="auto")
+    bench.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: %(default)s)")
+    bench.add_argument(
+        "--rounds", type=int, default=20, metavar="N", help="forward passes of each shape (default: %(default)s)"
+    )
+    bench.add_argument("--output", type=Path, help="also write the JSON to this file")
+    return parser
+
+
+def _command(commands: Any, name: str, words: str, action: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=words, description=words)
+    parser.add_argument("--json", action="store_true", help="print one JSON value")
+    parser.set_defaults(run=action)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    train = _command(
+        commands, "train", "Fine-tune, prune and distil a classifier; measures its own dense baseline.", _train
+    )
+    setting = _Setting(train)
+    setting(
+        "--data",
+        "data.source",
+        metavar="DATA",
+        help=f"starter, {', '.join(MAHANEWS)}, or a CSV, TSV, JSONL or Parquet file",
+    )
+    setting("--test-data", "data.test_path", metavar="FILE", help="a file of its own for the test split")
+    setting("--text-column", "data.text_column", metavar="C", help="found if not given")
+    setting("--label-column", "data.label_column", metavar="C", help="found if not given")
+    setting("--max-length", "data.max_length", metavar="N", help="tokens a text is cut to")
+    setting("--model", "model.base", metavar="MODEL", help=BASES)
+    train.add_argument(
+        "--prune",
+        metavar="LEVEL",
+        help="pruning level: share of the FFN neurons to remove, 0 to below 1 (0.25 is 25 %%)",
+    )
+    train.add_argument("--distill", action=argparse.BooleanOptionalAction, help="learn from the unpruned base too")
+    setting("--temperature", "distillation.temperature", metavar="T")
+    setting(
+        "--distillation-weight", "distillation.distillation_weight", metavar="X", help="weight of the teacher, 0 to 1"
+    )
+    setting("--precision", "training.precision", metavar="P", help="auto, fp16 (GPU), bf16 or fp32")
+    setting("--device", "training.device", metavar="D", help="auto, cpu, cuda or cuda:N")
+    setting("--epochs", "training.epochs", metavar="N")
+    setting("--max-steps", "training.max_steps", metavar="N", help="end after N steps, whatever --epochs says")
+    setting("--batch-size", "training.batch_size", metavar="N")
+    setting(
+        "--learning-rate", "training.learning_rate", metavar="X", help="peak rate; the default follows the base's width"
+    )
+    setting("--mask-learning-rate", "pruning.mask_learning_rate", metavar="X")
+    setting(
+        "--evaluations", "training.evaluations", metavar="N", help="measurements on validation texts during the run"
+    )
+    setting("--seed", "training.seed", metavar="N")
+    setting("--country", "emissions.country", metavar="ISO", help="whose grid: ISO 3166 alpha-3 code")
+    setting("--name", "name", metavar="TEXT")
+    train.add_argument("--detach", action="store_true", help="start it, print its id and do not wait")
+
+
+class _Setting:
+    """Adds options whose defaults and checks are those of `RunConfig`; help shows the default."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parser = parser
+        self._defaults = RunConfig().model_dump()
+
+    def __call__(self, flag: str, field: str, *, metavar: str, help: str = "") -> None:
+        default: Any = self._defaults
+        for part in field.split("."):
+            default = default[part]
+        shown = "" if default in (None, "") else f" (default: {default})"
+        self._parser.add_argument(flag, dest=field, metavar=metavar, default=argparse.SUPPRESS, help=help + shown)
+
+
+def config_from(options: argparse.Namespace, store: RunStore) -> RunConfig:
+    """Turn parsed options into a config.
+
+    Raises:
+        ConfigError: with every wrong setting at once.
+    """
+    values: dict[str, Any] = {}
+    for field, value in vars(options).items():
+        if "." in field or field == "name":
+            owner, _, leaf = field.rpartition(".")
+            (values.setdefault(owner, {}) if owner else values)[leaf] = value
+    problems: dict[str, str] = {}
+    if options.prune is not None:
+        try:
+            values.setdefault("pruning", {})["final_density"] = density_of_level(options.prune)
+        except ConfigError as error:
+            problems |= error.fields
+    if options.distill is not None:
+        values.setdefault("distillation", {})["enabled"] = options.distill
+    _resolve_paths(values, store)
+    try:
+        config = RunConfig.parse(values)
+    except ConfigError as error:
+        problems |= error.fields
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def density_of_level(text: str) -> float:
+    """Turn a pruning level such as ``0.25`` into a density such as 0.75.
+
+    Raises:
+        ConfigError: if it is no number from 0 to below 1.
+    """
+    try:
+        level = float(text)
+    except ValueError:
+        level = float("nan")
+    if 0 <= level < 1:
+        return round(1.0 - level, 9)
+    hint = f" Did you mean {level / 100:g}?" if 1 < level < 100 else " Try 0.25 for 25 %."
+    raise ConfigError({"pruning.final_density": f"Pruning level is {text}; it must be at least 0 and below 1.{hint}"})
+
+
+def _resolve_paths(values: dict[str, Any], store: RunStore) -> None:
+    """Make file names absolute, since the worker runs elsewhere, and run names ids."""
+    data, model = values.get("data", {}), values.get("model", {})
+    source = data.get("source")
+    if source and source != "starter" and source not in MAHANEWS:
+        data["source"] = str(Path(source).expanduser().absolute())
+    if data.get("test_path"):
+        data["test_path"] = str(Path(data["test_path"]).expanduser().absolute())
+    if model.get("base"):
+        model["base"] = resolve_model(model["base"], store)
+
+
+def resolve_model(name: str, store: RunStore) -> str:
+    """Return a folder as an absolute path and a run's name or beginning as its id; other names stay as they are."""
+    if name in ("starter", "compact", "muril-shape"):
+        return name
+    if Path(name).expanduser().is_dir():
+        return str(Path(name).expanduser().absolute())
+    if "/" in name:
+        return name
+    return store.find(name).run_id
+
+
+def _train(options: argparse.Namespace, home: Path) -> int:
+    from engine.preflight import check
+
+    store = RunStore(home / "runs.db")
+    config = config_from(options, store)
+    check(config, home)
+    run = start(store, config)
+    if options.detach:
+        return _started(run, options.json)
+    return _follow(store, run, options.json)
+
+
+def _started(run: Run, as_json: bool) -> int:
+    if as_json:
+        _print_json({"run_id": run.run_id, "state": run.state})
+    else:
+        print(f"Started {run.run_id}. Watch it with: python -m engine show {run.run_id}")
+    return 0
+
+
+def _follow(store: RunStore, run: Run, as_json: bool) -> int:
+    run = reports.follow(store, run)
+    if as_json:
+        _print_json(reports.outcome(run))
+    else:
+        reports.print_run(run)
+    return 0 if run.state == "done" else 1
+
+
+def _runs(options: argparse.Namespace, home: Path) -> int:
+    store = RunStore(home / "runs.db")
+    reconcile(store)
+    found = store.runs(limit=options.limit)
+    if options.json:
+        _print_json([reports.summary(run) for run in found])
+    else:
+        reports.print_runs(found)
+    return 0
+
+
+def _show(options: argparse.Namespace, home: Path) -> int:
+    store = RunStore(home / "runs.db")
+    reconcile(store)
+    run = store.find(options.run_id)
+    if options.json:
+        _print_json(reports.outcome(run) | {"config": run.config.model_dump(mode="json")})
+    else:
+        reports.print_run(run)
+    return 0
+
+
+def _stop(options: argparse.Namespace, home: Path) -> int:
+    store = RunStore(home / "runs.db")
+    run = stop(store, store.find(options.run_id).run_id, force=options.force)
+    if options.json:
+        _print_json(reports.summary(run))
+    else:
+        print(
+            f"{run.run_id} is {run.state}; it saves itself and stops at the next step."
+            if run.state != "stopped"
+            else f"{run.run_id} is stopped."
+        )
+    return 0
+
+
+def _resume(options: argparse.Namespace, home: Path) -> int:
+    store = RunStore(home / "runs.db")
+    run = resume(store, store.find(options.run_id).run_id)
+    return _started(run, options.json) if options.detach else _follow(store, run, options.json)
+
+
+def _classify(options: argparse.Namespace, home: Path) -> int:
+    from engine.data import read_texts
+
+    texts = list(options.texts)
+    if options.file is not None:
+        texts += read_texts(options.file, options.text_column)
+    if not texts:
+        raise ConfigError(
+            {"texts": "No text is given. Write it behind the command in quotes, or name a file with --file."}
+        )
+    from engine.inference import load_classifier
+
+    source = resolve_model(options.model, RunStore(home / "runs.db"))
+    predictions = load_classifier(source, home).classify(texts)
+    if options.json:
+        _print_json([prediction._asdict() for prediction in predictions])
+    else:
+        reports.print_predictions(predictions)
+    return 0
+
+
+def _bench(options: argparse.Namespace, home: Path) -> int:
+    from engine.benchmark import BenchSettings, run_bench
+    from engine.storage import replace_file
+
+    try:
+        levels = tuple(float(part) for part in options.levels.split(",") if part.strip())
+    except ValueError:
+        raise ConfigError({"levels": f"Levels are {options.levels!r}; give numbers such as 0,0.25,0.5,0.75."}) from None
+    settings = BenchSettings(
+        model=resolve_model(options.model, RunStore(home / "runs.db")),
+        levels=levels,
+        batch_size=options.batch_size,
+        sequence_length=options.sequence_length,
+        precision=options.precision,
+        device=options.device,
+        threads=options.threads,
+        rounds=options.rounds,
+    )
+    result = run_bench(settings, home)
+    if options.output is not None:
+        text = json.dumps(result, indent=2, ensure_ascii=False)
+        replace_file(options.output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    if options.json:
+        _print_json(result)
+    else:
+        reports.print_bench(result)
+    return 0
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))

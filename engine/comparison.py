@@ -1,0 +1,243 @@
+"""Finished runs side by side and beside the paper: runs -> frames, all pure; `comparison_charts` draws them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from engine.charts import frame, thin
+from engine.emissions import recompute
+from engine.estimates import break_even
+from engine.events import Evaluated, RunResult, StepLogged
+from engine.paper import TABLE, find_row
+from engine.runs import Run, StoredEvent
+
+PAPER, OURS = "Paper", "Ours"
+
+
+def accuracy_of(result: RunResult) -> float | None:
+    """Return the student's accuracy (per cent): on the test split, or on validation where there is no test split."""
+    student = result.student
+    share = student.accuracy if student.test_accuracy is None else student.test_accuracy
+    return None if share is None else 100 * share
+
+
+def emissions_at(result: RunResult, country: str | None) -> float:
+    """Return the run's emissions (kg), as they were or as they would be on another country's grid."""
+    return result.emissions_kg if country is None else recompute(result.energy_kwh, country)
+
+
+def runs_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
+    """Return one row a run, newest first, every setting and every result; unfinished runs have empty results."""
+    rows = []
+    for run in runs:
+        config, result = run.config, run.result
+        row: dict[str, object] = {
+            "Run": run.run_id,
+            "Title": run.title,
+            "State": run.state,
+            "Setting": config.recipe,
+            "Base": config.model.base,
+            "Dataset": config.data.source,
+            "Started": None if run.started_at is None else datetime.fromtimestamp(run.started_at, UTC),
+        }
+        row |= _results(result, country) if result is not None else dict.fromkeys(_RESULT_COLUMNS)
+        row |= {
+            "Epochs": config.training.epochs,
+            "Maximum steps": config.training.max_steps,
+            "Batch size": config.training.batch_size,
+            "Maximum length (tokens)": config.data.max_length,
+            "Seed": config.training.seed,
+        }
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=[*_SETTING_COLUMNS, *_RESULT_COLUMNS, *_LOOP_COLUMNS])
+    numbers = {name: "float64" for name in _RESULT_COLUMNS if name not in _TEXT_RESULTS}
+    return table.astype(numbers | {"Maximum steps": "float64"})
+
+
+_SETTING_COLUMNS = ("Run", "Title", "State", "Setting", "Base", "Dataset", "Started")
+_LOOP_COLUMNS = ("Epochs", "Maximum steps", "Batch size", "Maximum length (tokens)", "Seed")
+_TEXT_RESULTS = ("Device", "Precision", "Grid")
+_RESULT_COLUMNS = (
+    "Accuracy (%)",
+    "Macro-F1 (%)",
+    "Parameters (M)",
+    "Size (MB)",
+    "Latency p50 (ms)",
+    "Dense p50 (ms)",
+    "Speed-up (x)",
+    "Ceiling (x)",
+    "Energy (Wh)",
+    "Emissions (kg CO2e)",
+    "Duration (s)",
+    "Device",
+    "Precision",
+    "Grid",
+)
+
+
+def _results(result: RunResult, country: str | None) -> dict[str, object]:
+    student = result.student
+    f1 = student.macro_f1 if student.test_macro_f1 is None else student.test_macro_f1
+    values = (
+        accuracy_of(result),
+        None if f1 is None else 100 * f1,
+        student.parameters / 1e6,
+        student.size_bytes / 1e6,
+        student.latency_ms.p50,
+        result.dense.latency_ms.p50,
+        result.speedup,
+        result.speedup_ceiling,
+        1000 * result.energy_kwh,
+        emissions_at(result, country),
+        result.duration_s,
+        result.device_name,
+        result.precision,
+        country or result.country,
+    )
+    return dict(zip(_RESULT_COLUMNS, values, strict=True))
+
+
+def newest_by_setting(runs: Sequence[Run]) -> dict[tuple[float, bool], Run]:
+    """Return the newest finished run of each setting (level, distilled); ``runs`` come newest first."""
+    found: dict[tuple[float, bool], Run] = {}
+    for run in runs:
+        if run.result is not None:
+            found.setdefault((run.result.level, run.result.distilled), run)
+    return found
+
+
+def bases_by_settings(runs: Sequence[Run]) -> list[str]:
+    """Return the base models of finished runs: those with the most settings first, the newest first among equals."""
+    settings: dict[str, set[tuple[float, bool]]] = {}
+    for run in runs:
+        if run.result is not None:
+            settings.setdefault(run.config.model.base, set()).add((run.result.level, run.result.distilled))
+    return sorted(settings, key=lambda base: -len(settings[base]))
+
+
+_QUANTITIES = ("Parameters (M)", "Accuracy (%)", "Speed-up (x)", "Ceiling (x)", "kg CO2e")
+_TABLE_COLUMNS = [(whose, quantity) for whose in (PAPER, OURS) for quantity in _QUANTITIES]
+
+
+def table_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
+    """Return the paper's Table I with the newest run of each setting beside it; columns are (Paper or Ours, quantity).
+
+    Settings that the paper does not have follow below its seven rows.
+    """
+    ours = newest_by_setting(runs)
+    printed = [(row.level, row.distilled) for row in TABLE]
+    others = sorted(setting for setting in ours if find_row(*setting) is None)
+    rows: dict[str, dict[tuple[str, str], object]] = {}
+    for setting in [*printed, *others]:
+        row = find_row(*setting)
+        run = next((run for key, run in ours.items() if abs(key[0] - setting[0]) < 1e-6 and key[1] == setting[1]), None)
+        result = None if run is None else run.result
+        name = row.recipe if row is not None else (result.recipe if result is not None else "")
+        rows[name] = {
+            (PAPER, "Parameters (M)"): None if row is None else row.parameters_m,
+            (PAPER, "Accuracy (%)"): None if row is None else row.accuracy,
+            (PAPER, "Speed-up (x)"): None if row is None else row.speedup,
+            (PAPER, "Ceiling (x)"): None if row is None or row.speedup is None else row.ceiling,
+            (PAPER, "kg CO2e"): None if row is None else row.emissions_kg,
+            (OURS, "Parameters (M)"): None if result is None else result.student.parameters / 1e6,
+            (OURS, "Accuracy (%)"): None if result is None else accuracy_of(result),
+            (OURS, "Speed-up (x)"): None if result is None else result.speedup,
+            (OURS, "Ceiling (x)"): None if result is None else result.speedup_ceiling,
+            (OURS, "kg CO2e"): None if result is None else emissions_at(result, country),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").astype("float64")
+    table.columns = pd.MultiIndex.from_tuples(_TABLE_COLUMNS)
+    table.index.name = "Setting"
+    return table
+
+
+def trade_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return one row a measured student: setting, run, accuracy (%), latency (ms), speed-up, and whether it is on the front.
+
+    On the Pareto front stands who is beaten by nobody in both accuracy and latency.
+    """
+    found: list[tuple[str, str, float, float, float]] = []
+    for run in runs:
+        accuracy = None if run.result is None else accuracy_of(run.result)
+        if run.result is not None and accuracy is not None:
+            result = run.result
+            found.append((result.recipe, run.run_id, accuracy, result.student.latency_ms.p50, result.speedup))
+    places = [(accuracy, latency) for _, _, accuracy, latency, _ in found]
+    rows = [(*row, not any(_beats(other, place) for other in places)) for row, place in zip(found, places, strict=True)]
+    return frame(
+        rows, setting="object", run="object", accuracy="float64", latency="float64", speedup="float64", front="bool"
+    )
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Tell whether ``one`` (accuracy, latency) is at least as good in both and better in one."""
+    return one != other and one[0] >= other[0] and one[1] <= other[1]
+
+
+def speed_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return setting, whose and speed-up, with each one's FLOPs ceiling: the paper's rows and the newest of ours."""
+    rows: list[tuple[str, str, float, float]] = []
+    for row in TABLE:
+        if row.speedup is not None:
+            rows.append((row.recipe, PAPER, row.speedup, row.ceiling))
+    for run in newest_by_setting(runs).values():
+        if run.result is not None and run.result.level > 0:
+            rows.append((run.result.recipe, OURS, run.result.speedup, run.result.speedup_ceiling))
+    return frame(rows, setting="object", whose="object", speedup="float64", ceiling="float64")
+
+
+def emissions_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
+    """Return label, setting, energy (Wh) and emissions (grams) of every finished run given."""
+    rows = []
+    for run in runs:
+        if run.result is not None:
+            grams = 1000 * emissions_at(run.result, country)
+            rows.append((f"{run.config.recipe} · {run.run_id[-4:]}", run.run_id, 1000 * run.result.energy_kwh, grams))
+    return frame(rows, label="object", run="object", energy="float64", grams="float64")
+
+
+def curves_frame(curves: Mapping[str, Sequence[Evaluated | StepLogged]], limit: int = 200) -> pd.DataFrame:
+    """Return run, share of the run (per cent), step and value: accuracy (%) of evaluations, or the loss of steps."""
+    rows: list[tuple[str, float, float, float]] = []
+    for label, events in curves.items():
+        last = max((event.step for event in events), default=1)
+        for event in thin(events, limit):
+            if isinstance(event, StepLogged):
+                rows.append((label, 100 * event.step / last, event.step, event.loss))
+            elif event.measurement.accuracy is not None:
+                rows.append((label, 100 * event.step / last, event.step, 100 * event.measurement.accuracy))
+    return frame(rows, run="object", progress="float64", step="float64", value="float64")
+
+
+def break_even_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return setting, run, texts until the run's energy is repaid (or none) and how that was computed or why it cannot be."""
+    rows = []
+    for run in runs:
+        if run.result is not None:
+            point = break_even(run.result)
+            texts = None if point.texts is None else float(point.texts)
+            rows.append((run.result.recipe, run.run_id, texts, point.reason))
+    return frame(rows, Setting="object", Run="object", Texts="float64", Basis="object")
+
+
+def styled(table: pd.DataFrame) -> Styler:
+    """Dress the table of `table_frame`: digits by column, dashes for gaps, a tint behind what is ours."""
+    digits = {"Parameters (M)": "{:,.1f}", "Accuracy (%)": "{:.2f}", "Speed-up (x)": "{:.2f}", "Ceiling (x)": "{:.2f}"}
+    formats = {column: digits.get(column[1], "{:.6f}") for column in _TABLE_COLUMNS}
+    formats[(PAPER, "Parameters (M)")] = "{:.0f}"
+
+    def tint(column: pd.Series) -> list[str]:
+        return ["background-color: #17897d22" if column.name[0] == OURS else ""] * len(column)  # type: ignore[index]
+
+    return table.style.format(formats, na_rep="–").apply(tint, axis=0)  # type: ignore[arg-type]
+
+
+def curve(stored: Sequence[StoredEvent]) -> list[Evaluated | StepLogged]:
+    """Return a run's evaluations or logged steps in order of step; what a resumed run did twice counts as done last."""
+    found: dict[int, Evaluated | StepLogged] = {}
+    for item in stored:
+        if isinstance(item.event, Evaluated | StepLogged):
+            found[item.event.step] = item.event
+    return [found[step] for step in sorted(found)]

@@ -1,0 +1,327 @@
+"""Files of texts as one table of strings: CSV, TSV, JSONL and Parquet.
+
+The bytes are checked first, so that a fault is named with its row; then Hugging Face ``datasets`` reads a private copy
+of them. A copy in a folder of its own means that no cache can be stale, that no lock or Arrow file stays behind, and
+that names with ``[``, ``*`` or ``::`` are not taken for patterns or chained addresses. Everything stays text: labels
+such as ``01``, ``NA`` or ``2024-01-01`` keep their form.
+"""
+
+import codecs
+import csv
+import io
+import itertools
+import json
+import stat
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import DataError
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file, column by column; all columns are equally long."""
+
+    path: Path
+    columns: dict[str, list[str]]
+    """By name, in the order of the file; a missing value is an empty string."""
+    rows: Sequence[int]
+    """The number of each row, from 1 as a spreadsheet counts: the header of a CSV is row 1."""
+    nested: tuple[str, ...] = ()
+    """Columns that hold lists, objects or bytes and cannot be read as text."""
+
+
+def read_table(path: Path, also: tuple[str, ...] = ()) -> Table:
+    """Read a table of texts by the ending of its name.
+
+    Args:
+        path: a CSV, TSV, JSONL or Parquet file.
+        also: endings that the caller reads itself, to be named when this one cannot be read.
+
+    Raises:
+        DataError: if the file is missing, of another kind, empty, not UTF-8 or malformed; with the row to blame.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        _check_file(path)
+        known = ", ".join(sorted((*_READERS, *also)))
+        raise DataError(
+            f"{path} ends in {suffix or 'nothing'!r}; only {known} files can be read. Save the table as CSV in UTF-8.",
+            path,
+        )
+    data = read_bytes(path)
+    table = _READERS[suffix](path, data)
+    if not table.rows:
+        raise DataError(f"{path} has no rows under its header. Give a file with one text in each row.", path)
+    return table
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file that must not be empty.
+
+    Raises:
+        DataError: if it is missing, a folder, a device, unreadable or empty.
+    """
+    _check_file(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Check its permissions.", path) from None
+    if not data:
+        raise DataError(f"{path} is empty (0 bytes). Give a file with texts in it.", path)
+    return data
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file on disk; reading a pipe or a terminal would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"There is no file {path}. Check the path and its spelling.", path) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{str(path)[:200]} cannot be opened: {reason}. Check the path.", path) from None
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path} is a folder. Give the path of a file in it.", path)
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} is not a regular file. Give the path of a file on disk.", path)
+
+
+def decode(path: Path, data: bytes) -> str:
+    """Decode UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+        DataError: naming the first wrong byte and its line.
+    """
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if utf16 else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        # The codec counts from behind a UTF-8 mark, which it has taken off.
+        offset = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
+        line = data.count(b"\n", 0, offset) + 1
+        found = f"byte 0x{data[offset]:02X} at offset {offset} (line {line})" if offset < len(data) else "its end"
+        name = "UTF-16" if utf16 else "UTF-8"
+        raise DataError(
+            f"{path} is not {name} text: {found} does not fit. Save the file as UTF-8.", path, line
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(
+            f"{path} looks like binary data: line {line} holds a NUL character. Save the table as text in UTF-8.",
+            path,
+            line,
+        )
+    return text
+
+
+def _read_delimited(path: Path, data: bytes, separator: str) -> Table:
+    """Read CSV or TSV (RFC 4180 quoting) whose first line names the columns."""
+    text = decode(path, data)
+    names, header, rows, last = _check_records(path, text, separator)
+    if not rows:
+        return Table(path, {}, rows)
+    columns, _ = _through_datasets(
+        path,
+        "csv",
+        text.encode("utf-8"),
+        column_names=names,
+        sep=separator,
+        header=header - 1,
+        keep_default_na=False,
+        na_filter=False,
+        skip_blank_lines=False,
+    )
+    count = len(columns[names[0]])
+    if count != last - header:
+        raise DataError(
+            f"{path} has {last - header} rows by its line ends, but {count} could be read. Save it again as CSV.",
+            path,
+        )
+    if len(rows) < count:  # blank lines are no rows
+        columns = {name: [values[row - header - 1] for row in rows] for name, values in columns.items()}
+    return Table(path, columns, rows)
+
+
+def _check_records(path: Path, text: str, separator: str) -> tuple[list[str], int, list[int], int]:
+    """Check that all records of a delimited text are of one width, before pandas fills short ones up without a word.
+
+    Returns:
+        The column names, the number of the header, those of the other records that are not blank, and the last one.
+    """
+    names: list[str] = []
+    header = row = 0
+    rows: list[int] = []
+    # The added record cannot stand in a decoded file, which has no NUL; an open quote swallows it whole.
+    end = ["\0", "\0"]
+    reader = csv.reader(itertools.chain(io.StringIO(text, newline=""), [separator.join(end)]), delimiter=separator)
+    fields: list[str] = []
+    try:
+        for row, fields in enumerate(reader, start=1):
+            if fields == end or not fields or (len(fields) == 1 and fields[0].isspace()):
+                continue
+            if not names:
+                names, header = _column_names(path, fields, row), row
+                continue
+            if "\0" in fields[-1]:
+                break
+            if len(fields) != len(names):
+                raise DataError(
+                    f"{path}: row {row} has {_columns(len(fields))}, but the header has {_columns(len(names))} "
+                    f"({', '.join(names)}). Put texts that hold a separator, a quote or a line break in quotes.",
+                    path,
+                    row,
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: row {row + 1} cannot be split into columns ({error}). Look for a quote that is never closed.",
+            path,
+            row + 1,
+        ) from None
+    if fields != end:
+        raise DataError(f'{path}: a quote (") opened in row {row} is never closed. Close it, or double it.', path, row)
+    if not names:
+        raise DataError(f"{path} holds only blank lines. Give a file with a header and one text in each row.", path)
+    return names, header, rows, row - 1
+
+
+def _columns(count: int) -> str:
+    return f"{count} column" if count == 1 else f"{count} columns"
+
+
+def _column_names(path: Path, header: Sequence[str], row: int) -> list[str]:
+    """Return the names of a header, with a number for each nameless column (pandas writes one for its index)."""
+    names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} has more than one column named {', '.join(twice)}. Rename one of them.", path, row)
+    return names
+
+
+def _read_jsonl(path: Path, data: bytes) -> Table:
+    """Read one JSON object a line.
+
+    Not through ``datasets``: its reader guesses types before it is told any, and writes ``2024-01-01`` back with a time
+    of day. Here numbers, too, stay as they are written.
+    """
+    records: list[dict[str, str | None]] = []
+    rows: list[int] = []
+    # str.splitlines would also cut at U+2028 and its like, which may stand inside a JSON string.
+    for row, line in enumerate(decode(path, data).split("\n"), start=1):
+        if line.strip():
+            records.append(_json_record(path, line, row))
+            rows.append(row)
+    names = list(dict.fromkeys(itertools.chain.from_iterable(records)))
+    nested = tuple(name for name in names if any(record.get(name, "") is None for record in records))
+    columns = {name: [record.get(name) or "" for record in records] for name in names if name not in nested}
+    return Table(path, columns, rows, nested)
+
+
+def _json_record(path: Path, line: str, row: int) -> dict[str, str | None]:
+    """Parse one line: scalars as text, null as an empty string, lists and objects as None."""
+    try:
+        value = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}: row {row} is not JSON ({error.msg}, column {error.colno}). Write one object a line.", path, row
+        ) from None
+    except RecursionError:
+        raise DataError(f"{path}: row {row} is nested too deeply. Write one flat object a line.", path, row) from None
+    if not isinstance(value, dict):
+        example = '{"text": "...", "label": "..."}'
+        raise DataError(
+            f"{path}: row {row} is not a JSON object. Write one object a line, such as {example}.", path, row
+        )
+    record = {str(name).strip(): _json_text(item) for name, item in value.items()}
+    try:
+        "".join(filter(None, record.values())).encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(str(error.object)[error.start]):04x}"
+        raise DataError(f"{path}: row {row} holds {half}, half a character. Write the whole pair.", path, row) from None
+    return record
+
+
+def _json_text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None
+
+
+def _read_parquet(path: Path, data: bytes) -> Table:
+    """Read Parquet; the numbers of a column that ``datasets`` has marked as ClassLabel become their names."""
+    columns, nested = _through_datasets(path, "parquet", data)
+    count = len(next(iter(columns.values()), []))
+    return Table(path, columns, range(1, count + 1), nested)
+
+
+def _through_datasets(
+    path: Path, kind: str, data: bytes, column_names: list[str] | None = None, **options: Any
+) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Read bytes with ``datasets``; return the columns as text and the names of those that are no text.
+
+    The whole table is read into memory and not streamed: a streamed one imports torch, which takes seconds.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Dataset, Features, Value, disable_progress_bars  # type: ignore[import-untyped]
+    from datasets.exceptions import DatasetsError  # type: ignore[import-untyped]
+
+    disable_progress_bars()
+    try:
+        with tempfile.TemporaryDirectory(prefix="chhatni-") as folder:
+            copy = Path(folder) / f"table.{kind}"
+            copy.write_bytes(data)
+            options |= {"keep_in_memory": True, "cache_dir": str(Path(folder) / "cache")}
+            if kind == "csv":
+                features = Features({name: Value("string") for name in column_names or []})
+                dataset = Dataset.from_csv(str(copy), features=features, column_names=column_names, **options)
+            elif pq.read_metadata(copy).num_rows == 0:  # which datasets takes for an error
+                return {}, ()
+            else:
+                dataset = Dataset.from_parquet(str(copy), **options)
+            return _as_text(dataset.with_format("arrow")[:], dataset.features)
+    except (pa.ArrowException, DatasetsError, OSError, ValueError, TypeError, KeyError) as error:
+        # The readers' own ways to say that bytes are no table, and a full disk under the copy.
+        reason = str(error.__cause__ or error).strip().split("\n")[0][:200].rstrip(".")
+        raise DataError(
+            f"{path} cannot be read as {kind}: {reason}. Save the table again, as CSV in UTF-8.", path
+        ) from None
+
+
+def _as_text(table: Any, features: Mapping[str, Any]) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Turn an Arrow table into lists of strings, one a column."""
+    import pyarrow as pa
+
+    columns: dict[str, list[str]] = {}
+    nested: list[str] = []
+    for name in table.column_names:
+        column = table[name]
+        class_names = getattr(features.get(name), "names", None)
+        if class_names is not None:
+            # ClassLabel writes -1 where a label is not known.
+            columns[name] = ["" if i is None or i < 0 else str(class_names[i]) for i in column.to_pylist()]
+            continue
+        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            nested.append(name)
+            continue
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        columns[name] = [value or "" for value in column.cast(pa.large_string()).to_pylist()]
+    return columns, tuple(nested)
+
+
+_READERS: dict[str, Callable[[Path, bytes], Table]] = {
+    ".csv": lambda path, data: _read_delimited(path, data, ","),
+    ".tsv": lambda path, data: _read_delimited(path, data, "\t"),
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}

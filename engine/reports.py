@@ -1,0 +1,229 @@
+"""What the command line shows: a progress bar while a run goes on, tables, and the same as plain JSON values."""
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from engine import jobs
+from engine.events import Evaluated, Event, Measurement, ModelLoaded, Notice, RunResult, RunStarted, StepLogged
+from engine.runs import ACTIVE, Run
+from engine.store import RunStore
+
+if TYPE_CHECKING:
+    from engine.inference import Prediction
+
+_POLL_S = 0.3
+_RECONCILE_S = 2.0
+
+
+def follow(store: RunStore, run: Run) -> Run:
+    """Show a run's progress on the standard error until it ends; Ctrl-C asks it to stop.
+
+    Returns:
+        The run in its ended state.
+    """
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[eta]}"),
+    )
+    seen, asked, reconciled_at = 0, False, 0.0
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(run.state, total=None, eta="")
+        while True:
+            try:
+                for stored in store.events(run.run_id, after=seen):
+                    seen = stored.seq
+                    _show_event(progress, task, stored.event)
+                if time.monotonic() - reconciled_at > _RECONCILE_S:
+                    jobs.reconcile(store)
+                    reconciled_at = time.monotonic()
+                run = store.get(run.run_id)
+                if run.state not in ACTIVE:
+                    return run
+                if run.state == "queued":
+                    progress.update(task, description=f"queued behind {jobs.position(store, run.run_id)}")
+                time.sleep(_POLL_S)
+            except KeyboardInterrupt:
+                if asked:
+                    raise
+                asked = True
+                console.print("Asking the run to save itself and stop; press Ctrl-C again to leave it alone.")
+                jobs.stop(store, run.run_id)
+
+
+def _show_event(progress: Progress, task: Any, event: Event) -> None:
+    if isinstance(event, RunStarted):
+        progress.update(task, description=f"preparing on {event.device_name} in {event.precision}")
+        progress.console.print(Text(f"{event.device_name}, {event.precision}: {event.precision_reason}"))
+    elif isinstance(event, ModelLoaded):
+        progress.update(task, total=event.total_steps, description="measuring the dense base")
+    elif isinstance(event, Notice):
+        progress.console.print(Text(event.message))
+    elif isinstance(event, StepLogged):
+        words = f"loss {event.loss:.3f}, density {event.density:.2f}"
+        progress.update(task, completed=event.step, description=words, eta=f"ETA {event.eta_s:,.0f} s")
+    elif isinstance(event, Evaluated) and event.measurement.accuracy is not None:
+        accuracy, latency = event.measurement.accuracy, event.measurement.latency_ms.p50
+        progress.console.print(
+            Text(f"step {event.step}: validation accuracy {accuracy * 100:.1f} %, latency {latency:.2f} ms")
+        )
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Return the facts of a run's row as plain JSON values."""
+    return {
+        "run_id": run.run_id,
+        "state": run.state,
+        "name": run.config.name,
+        "recipe": run.config.recipe,
+        "base": run.config.model.base,
+        "data": run.config.data.source,
+        "device": run.device,
+        "step": run.step,
+        "total_steps": run.total_steps,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "test_accuracy": run.result.student.test_accuracy if run.result else None,
+        "error": run.error.message if run.error else None,
+    }
+
+
+def outcome(run: Run) -> dict[str, Any]:
+    """Return a run's result, or its state and error where there is none."""
+    if run.result is not None:
+        return run.result.model_dump(mode="json")
+    facts = summary(run)
+    facts["error"] = run.error.model_dump(mode="json") if run.error else None
+    return facts
+
+
+def print_runs(runs: Sequence[Run]) -> None:
+    """Print a table of runs, newest first."""
+    if not runs:
+        print("There are no runs yet. Start one with: python -m engine train --prune 0.25 --distill")
+        return
+    table = Table("run", "state", "recipe", "base", "steps", "test accuracy", "started", "name")
+    for run in runs:
+        accuracy = run.result.student.test_accuracy if run.result else None
+        steps = f"{run.step} / {run.total_steps}" if run.total_steps else "-"
+        began = datetime.fromtimestamp(run.created_at).strftime("%Y-%m-%d %H:%M")
+        cells = (run.run_id, run.state, run.config.recipe, run.config.model.base, steps, percent(accuracy), began)
+        table.add_row(*(Text(cell) for cell in (*cells, run.config.name)))
+    Console().print(table)
+
+
+def print_run(run: Run) -> None:
+    """Print one run: its result as a table, dense against pruned, or its state and error."""
+    console = Console()
+    console.print(Text(f"{run.run_id}  {run.title}: {run.state}"))
+    if run.result is not None:
+        print_result(console, run.result)
+        return
+    if run.total_steps:
+        console.print(f"step {run.step} of {run.total_steps}")
+    if run.error is not None:
+        console.print(Text(f"{run.error.message}\n{run.error.next_step}"))
+
+
+def print_result(console: Console, result: RunResult) -> None:
+    """Print dense base against pruned student, and what the run cost."""
+    table = Table("", "dense", "student", title=Text(f"{result.recipe} of {result.base}"))
+    for words, dense, student in _rows(result.dense, result.student):
+        table.add_row(words, dense, student)
+    console.print(table)
+    energy = result.energy_kwh * 1000
+    basis = ", ".join(f"{part} {how}" for part, how in result.energy_basis.items())
+    sizes = result.data.sizes
+    console.print(
+        Text(
+            f"speed-up {result.speedup:.2f}x (FLOPs ceiling {result.speedup_ceiling:.2f}x) in {result.precision} on "
+            f"{result.device_name}\n"
+            f"{result.duration_s:.0f} s, {energy:.3g} Wh ({basis}), {result.emissions_kg * 1000:.3g} g CO2eq "
+            f"in {result.country} ({result.grid_g_per_kwh:.0f} g/kWh)\n"
+            f"texts: {sizes['train']} train, {sizes['validation']} validation, {sizes['test']} test\n"
+            f"model: {result.model_path}"
+        ),
+        soft_wrap=True,
+    )
+
+
+def _rows(dense: Measurement, student: Measurement) -> list[tuple[str, str, str]]:
+    latency = dense.latency_ms
+    timed = f"(batch {latency.batch_size}, {latency.sequence_length} tokens)"
+    return [
+        ("parameters", f"{dense.parameters:,}", f"{student.parameters:,}"),
+        ("size", f"{dense.size_bytes / 1e6:.1f} MB", f"{student.size_bytes / 1e6:.1f} MB"),
+        ("FLOPs a text", f"{dense.flops / 1e9:.3f} G", f"{student.flops / 1e9:.3f} G"),
+        (f"latency p50 {timed}", f"{latency.p50:.2f} ms", f"{student.latency_ms.p50:.2f} ms"),
+        ("latency p95", f"{latency.p95:.2f} ms", f"{student.latency_ms.p95:.2f} ms"),
+        ("validation accuracy", percent(dense.accuracy), percent(student.accuracy)),
+        ("validation macro-F1", percent(dense.macro_f1), percent(student.macro_f1)),
+        ("test accuracy", percent(dense.test_accuracy), percent(student.test_accuracy)),
+        ("test macro-F1", percent(dense.test_macro_f1), percent(student.test_macro_f1)),
+    ]
+
+
+def percent(share: float | None) -> str:
+    """Write a share of 0 to 1 in percent; a dash where nothing was measured."""
+    return "-" if share is None else f"{share * 100:.2f} %"
+
+
+def print_predictions(predictions: "Sequence[Prediction]") -> None:
+    """Print one line a text: label, confidence, and the text's beginning."""
+    table = Table("topic", "confidence", "ms", "text")
+    for prediction in predictions:
+        text = " ".join(prediction.text.split())
+        shown = text if len(text) <= 100 else text[:99] + "…"
+        note = " (cut to the model's length)" if prediction.truncated else ""
+        table.add_row(
+            Text(prediction.label), percent(prediction.confidence), f"{prediction.latency_ms:.2f}", Text(shown + note)
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def print_bench(result: dict[str, Any]) -> None:
+    """Print measured latency of each level beside its FLOPs ceiling."""
+    settings = result["settings"]
+    title = (
+        f"{settings['model']}, batch {settings['batch_size']}, {settings['sequence_length']} tokens, {result['precision']}, "
+        f"{settings['threads']} thread(s), {result['device_name']}"
+    )
+    table = Table(
+        "level",
+        "FFN width",
+        "parameters",
+        "MB",
+        "p50 ms",
+        "p95 ms",
+        "min ms",
+        "speed-up",
+        "FLOPs ceiling",
+        title=Text(title),
+    )
+    for row in result["rows"]:
+        latency = row["latency_ms"]
+        table.add_row(
+            f"{row['level'] * 100:g} %",
+            str(row["intermediate_size"]),
+            f"{row['parameters']:,}",
+            f"{row['size_bytes'] / 1e6:.1f}",
+            f"{latency['p50']:.2f}",
+            f"{latency['p95']:.2f}",
+            f"{latency['min']:.2f}",
+            f"{row['speedup']:.2f}x",
+            f"{row['speedup_ceiling']:.2f}x",
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

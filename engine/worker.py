@@ -1,0 +1,285 @@
+"""One process works on one run: ``python -m engine.worker RUN_ID``.
+
+It waits for its turn (the queue's order and the lock of its device), runs `training.train`, writes what that yields, and
+turns whatever goes wrong into a `RunFailed`. While it waits it imports nothing heavy, so a long queue costs little memory.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Protocol, Self
+
+from filelock import FileLock, Timeout
+
+from engine.config import RunConfig
+from engine.devices import process_created
+from engine.errors import ChhatniError, JobError
+from engine.events import Event, RunFinished, RunStopped
+from engine.failures import describe_failure
+from engine.home import default_home, lock_path, run_folder
+from engine.jobs import log_path, reconcile
+from engine.store import Run, RunState, RunStore
+
+TURN_POLL_S = 0.25
+RECONCILE_EVERY_S = 1.0
+STOP_POLL_S = 0.5
+GATHER_S = 0.05
+"""Events that come within this time are written in one transaction."""
+HEARTBEAT_S = 5.0
+LAST_WORKER_PATIENCE_S = 60.0
+"""How long the former worker of a resumed run may take to leave."""
+STORE_PATIENCE_S = 60.0
+"""A run must not die because somebody looks at its database with another tool."""
+
+
+class Trainer(Protocol):
+    """What `training.train` looks like from here."""
+
+    def __call__(
+        self, config: RunConfig, *, run_id: str, home: Path, should_stop: Callable[[], bool], resume: bool
+    ) -> Iterator[Event]: ...
+
+
+def main(arguments: Sequence[str] | None = None, train: Trainer | None = None) -> int:
+    """Work on the run named on the command line; return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if len(given) != 1:
+        print("usage: python -m engine.worker RUN_ID", file=sys.stderr)
+        return 2
+    told_to_go = threading.Event()
+
+    def go(signal_number: int, frame: FrameType | None) -> None:
+        told_to_go.set()
+
+    signal.signal(signal.SIGTERM, go)
+    signal.signal(signal.SIGINT, go)
+    try:
+        return run(given[0], default_home(), train, told_to_go)
+    except ChhatniError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def run(run_id: str, home: Path, train: Trainer | None = None, told_to_go: threading.Event | None = None) -> int:
+    """Work on one queued run until it has ended; return the exit code, 0 if it is done or stopped.
+
+    Args:
+        train: what trains, by default `training.train`.
+        told_to_go: once set, the run saves itself and stops.
+
+    Raises:
+        JobError: if the run is unknown or not queued, or another worker has it; then it is left as it is.
+    """
+    told_to_go = told_to_go or threading.Event()
+    run_folder(home, run_id)  # refuses what is no id before it becomes the name of a file
+    store = RunStore(home / "runs.db", busy_timeout_s=STORE_PATIENCE_S)
+    try:
+        with _only_worker(home, run_id):
+            this = store.get(run_id)
+            if this.state != "queued":
+                raise JobError(f"Run {run_id} is {this.state}; a worker takes queued runs only. Resume it instead.")
+            store.set_process(this, os.getpid(), process_created(os.getpid()))
+            return _wait_and_train(store, this, train, told_to_go)
+    finally:
+        store.close()
+
+
+@contextmanager
+def _only_worker(home: Path, run_id: str) -> Iterator[None]:
+    """Hold the run's own lock, by which others know that it is being worked on."""
+    lock = FileLock(lock_path(home, f"run-{run_id}"), timeout=LAST_WORKER_PATIENCE_S)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise JobError(f"Another worker has run {run_id} and does not leave. Stop it by force, then resume.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _wait_and_train(store: RunStore, this: Run, train: Trainer | None, told_to_go: threading.Event) -> int:
+    device = FileLock(lock_path(store.home, this.device))
+    try:
+        if not _wait_for_turn(store, this, device, told_to_go):
+            store.end(this.run_id, RunStopped(step=this.step), "stopped", ticket=this.ticket)
+            return 0
+        _train(store, this, train or _real_trainer(), told_to_go)
+        return 0
+    except Exception as error:  # noqa: BLE001 - whatever it is, the person must hear of it
+        traceback.print_exc()
+        event = describe_failure(error, log_path(store.home, this.run_id))
+        try:
+            store.end(this.run_id, event, "failed", ticket=this.ticket)
+        except JobError as second:  # such as a full disk; the next reconcile will find a dead process
+            _say(f"This failure could not be written to the store: {second}")
+        return 1
+    finally:
+        device.release()
+
+
+def _wait_for_turn(store: RunStore, this: Run, device: FileLock, told_to_go: threading.Event) -> bool:
+    """Return True as soon as the run is first in the queue, has the device and is starting; False if it is to stop."""
+    _say(f"Run {this.run_id} ({this.title}) waits for {this.device}.")
+    reconciled_at = float("-inf")
+    while True:
+        now = store.get(this.run_id)
+        if told_to_go.is_set() or now.stop_requested or now.state != "queued" or now.ticket != this.ticket:
+            _say("Told to stop while waiting.")
+            return False
+        if store.ahead(this.run_id) == 0 and _try(device):
+            if store.set_state(this.run_id, "starting", expected={"queued"}):
+                _say(f"It has {this.device}.")
+                return True
+            device.release()
+            continue  # somebody changed the state in between; look again
+        if time.monotonic() - reconciled_at >= RECONCILE_EVERY_S:
+            reconcile(store)  # a dead run ahead would block the queue
+            reconciled_at = time.monotonic()
+        told_to_go.wait(TURN_POLL_S)
+
+
+def _try(lock: FileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
+
+
+def _real_trainer() -> Trainer:
+    from engine.training import train  # imports torch, so only now
+
+    return train
+
+
+def _train(store: RunStore, this: Run, train: Trainer, told_to_go: threading.Event) -> None:
+    """Draw events from training until it ends, and write them.
+
+    Raises:
+        RuntimeError: if training ends without saying how; and whatever training raises.
+    """
+    saved = run_folder(store.home, this.run_id) / "resume"
+    events = train(
+        store.get(this.run_id).config,  # it may have been renamed while it waited
+        run_id=this.run_id,
+        home=store.home,
+        should_stop=_StopSwitch(store, this.run_id, told_to_go),
+        resume=saved.is_dir() and any(saved.iterdir()),
+    )
+    ended = False
+    with EventWriter(store, this.run_id) as writer:
+        for event in events:
+            if isinstance(event, RunFinished | RunStopped):
+                writer.close()
+                state: RunState = "done" if isinstance(event, RunFinished) else "stopped"
+                store.end(this.run_id, event, state, ticket=this.ticket)  # unless somebody ended it before
+                ended = True
+                _say(f"The run is {store.get(this.run_id).state}.")
+                continue  # lets training tidy up; it has nothing more to tell
+            writer.put(event)
+    if not ended:
+        raise RuntimeError("training ended without a result")
+
+
+class _StopSwitch:
+    """Tells training whether to stop; asks the store at most twice a second, for training may ask at every step."""
+
+    def __init__(self, store: RunStore, run_id: str, told_to_go: threading.Event) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._told_to_go = told_to_go
+        self._asked_at = float("-inf")
+        self._stop = False
+
+    def __call__(self) -> bool:
+        if self._stop:
+            return True
+        if self._told_to_go.is_set():
+            self._stop = True
+            self._store.request_stop(self._run_id)  # so that everybody sees it stopping
+        elif time.monotonic() - self._asked_at >= STOP_POLL_S:
+            self._asked_at = time.monotonic()
+            self._stop = self._store.stop_requested(self._run_id)
+        return self._stop
+
+
+class EventWriter:
+    """Writes events from a thread of its own, so that training never waits for the disk.
+
+    What comes within `GATHER_S` goes into one transaction; with nothing to write it gives a sign of life now and then.
+    A write that fails is raised by the next `put` or by `close`.
+    """
+
+    def __init__(self, store: RunStore, run_id: str) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._changed = threading.Condition()
+        self._waiting: list[Event] = []
+        self._closed = False
+        self._failure: ChhatniError | None = None
+        self._thread = threading.Thread(target=self._write, name="event-writer", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put(self, event: Event) -> None:
+        """Hand over one event; it is in the store a moment later.
+
+        Raises:
+            JobError: if an earlier event could not be written.
+        """
+        with self._changed:
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                raise RuntimeError(f"training yielded {event.kind} after it had ended")
+            self._waiting.append(event)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Return when everything is written; closing again changes nothing.
+
+        Raises:
+            JobError: if something could not be written.
+        """
+        with self._changed:
+            already = self._closed
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+        if self._failure is not None and not already:
+            raise self._failure
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._waiting, timeout=HEARTBEAT_S)
+                self._changed.wait_for(lambda: self._closed, timeout=GATHER_S if self._waiting else 0)
+                batch, self._waiting, last = self._waiting, [], self._closed
+            try:
+                self._store.append(self._run_id, batch)
+            except ChhatniError as error:
+                self._failure = error
+                return
+            if last:
+                return
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Live: one run as it goes, or as it went; `?run=ID` in the address names it."""
+
+import streamlit as st
+
+from engine import jobs
+from engine.errors import ChhatniError
+from engine.runs import ACTIVE, RESUMABLE, Run
+from pages.shared import monitor, words
+from pages.shared.studio import invite, reconciled_store, run_label, show_error
+from pages.shared.timeline import Timeline
+
+CHOSEN, TIMELINE = "live_run", "live_timeline"
+
+
+def remember() -> None:
+    """Put the chosen run into the address, so that it is a link."""
+    st.query_params["run"] = st.session_state[CHOSEN]
+
+
+def choose(runs: list[Run]) -> str:
+    """Return the id of the run to show: the one in the address, else the one shown last, else the newest."""
+    labels = {run.run_id: run_label(run) for run in runs}
+    wanted = st.query_params.get("run")
+    if wanted is not None and wanted not in labels:
+        st.warning(f"There is no run {words.escape(wanted[:80])}. This is the newest one.", icon=":material/help:")
+    last = st.session_state.get("last_run")
+    shown = next(each for each in (wanted, last, runs[0].run_id) if each in labels)
+    st.session_state[CHOSEN] = shown
+    st.session_state["last_run"] = shown
+    if wanted != shown:
+        st.query_params["run"] = shown
+    st.selectbox(
+        "Run",
+        list(labels),
+        format_func=labels.__getitem__,
+        key=CHOSEN,
+        on_change=remember,
+        label_visibility="collapsed",
+    )
+    return shown
+
+
+def act(action: str, run_id: str) -> None:
+    """Do what a button asks, before the page is drawn again."""
+    try:
+        if action == "stop":
+            jobs.stop(store, run_id)
+        elif action == "force":
+            jobs.stop(store, run_id, force=True)
+        else:
+            jobs.resume(store, run_id)
+    except ChhatniError as error:
+        st.session_state["live_error"] = str(error)
+
+
+def show_actions(run: Run) -> None:
+    """Draw the buttons that make sense in the run's state."""
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if run.state in ACTIVE and not run.stop_requested:
+            st.button("Stop", icon=":material/stop:", on_click=act, args=("stop", run.run_id), key="stop")
+        elif run.state in ACTIVE:
+            st.button(
+                "End it now",
+                icon=":material/power_off:",
+                on_click=act,
+                args=("force", run.run_id),
+                key="force",
+                help="Ends the process. Steps after the last checkpoint are lost.",
+            )
+        if run.state in RESUMABLE:
+            st.button(
+                "Resume",
+                icon=":material/play_arrow:",
+                type="primary",
+                on_click=act,
+                args=("resume", run.run_id),
+                key="resume",
+            )
+        if run.state == "done" and st.button(
+            "Try it", icon=":material/chat:", type="primary", key="try", help="Classify texts with this model."
+        ):
+            st.switch_page("pages/try_it.py", query_params={"model": run.run_id})
+        if st.button("Clone", icon=":material/content_copy:", key="clone", help="Open Prune with this run's settings."):
+            st.switch_page("pages/prune.py", query_params={"clone": run.run_id})
+
+
+def draw(run_id: str) -> None:
+    """Draw the whole run; as a timed fragment while it is active."""
+    try:
+        jobs.reconcile(store)
+        run = store.get(run_id)
+        timeline = st.session_state.get(TIMELINE)
+        if timeline is None or timeline.run_id != run_id:
+            timeline = st.session_state[TIMELINE] = Timeline(run_id)
+        timeline.refresh(store)
+        position = jobs.position(store, run_id) if run.state == "queued" else None
+        log = jobs.log_tail(store.home, run_id, 60)
+    except ChhatniError as error:
+        show_error(error)
+        return
+    if run.active != (st.session_state.get("live_active") == run_id):
+        st.rerun()  # the timer of the fragment is set by the page: start or end it
+    head, actions = st.columns([0.6, 0.4], vertical_alignment="center")
+    with head:
+        monitor.show_state(run, position, timeline)
+    with actions:
+        show_actions(run)
+    if "live_error" in st.session_state:
+        st.error(words.escape(st.session_state.pop("live_error")), icon=":material/error:")
+    monitor.show_failure(run)
+    monitor.show_result(run)
+    monitor.show_metrics(run, timeline)
+    monitor.show_charts(timeline)
+    monitor.show_details(run, timeline, log)
+
+
+st.title("Live", anchor=False)
+try:
+    store = reconciled_store()
+    runs = store.runs()
+except ChhatniError as trouble:
+    show_error(trouble)
+    st.stop()
+if not runs:
+    invite(
+        "No run yet. A run prunes a model while it learns; it shows here, step by step, and goes on when the page closes."
+    )
+    st.stop()
+chosen = choose(runs)
+active = store.get(chosen).active
+st.session_state["live_active"] = chosen if active else None
+st.fragment(draw, run_every=1.0 if active else None)(chosen)

@@ -1,0 +1,122 @@
+"""Prune, the start page: a recipe on the left, what it will give on the right, one button to start it."""
+
+import streamlit as st
+
+from engine import jobs
+from engine.config import RunConfig
+from engine.errors import CheckpointError, ChhatniError, ConfigError, DataError
+from engine.paper import table_settings
+from engine.store import RunStore
+from pages.shared import form, recipe
+from pages.shared.preview import show_preview
+from pages.shared.studio import complain, finished, reconciled_store, run_label, show_error
+
+REFUSED = "refused"  # what the last check before a start has refused: the config and its errors by field
+
+
+def problems(config: RunConfig) -> dict[str, str]:
+    """Check data and model before a run is made; return complaints by field, the field "" standing for the whole."""
+    from engine import preflight  # it imports datasets, which the page must not wait for when it opens
+
+    try:
+        preflight.check(config, store.home)
+    except ConfigError as error:
+        return error.fields
+    except DataError as error:
+        return {"data.source": str(error)}
+    except CheckpointError as error:
+        return {"model.base": str(error)}
+    except ChhatniError as error:
+        return {"": str(error)}
+    return {}
+
+
+def refuse(config: RunConfig, found: dict[str, str]) -> None:
+    """Keep complaints for the next drawing of the form, where they stand beside their fields."""
+    st.session_state[REFUSED] = (config, found)
+    st.rerun()
+
+
+def start(store: RunStore, config: RunConfig) -> None:
+    """Check, start one run and show it."""
+    with st.spinner("Checking data and model"):
+        found = problems(config)
+    if found:
+        refuse(config, found)
+    try:
+        run = jobs.start(store, config)
+    except ChhatniError as error:
+        refuse(config, {"": str(error)})
+        return
+    st.switch_page("pages/live.py", query_params={"run": run.run_id})
+
+
+def queue_table(store: RunStore, config: RunConfig) -> None:
+    """Check, queue the seven settings of the paper's table with everything else as in the form, and show the first."""
+    with st.spinner("Checking data and model"):
+        found = problems(config)
+    if found:
+        refuse(config, found)
+    started: list[str] = []
+    for setting in table_settings():
+        values = config.model_dump()
+        for part, changes in setting.items():
+            values[part] = values[part] | changes
+        try:
+            each = RunConfig.parse(values)
+            named = each.model_copy(update={"name": f"{config.name}, {each.recipe}"[:120] if config.name else ""})
+            started.append(jobs.start(store, named).run_id)
+        except ChhatniError as error:
+            refuse(config, {"": f"{len(started)} of 7 runs were queued, then: {error}"})
+            return
+    st.switch_page("pages/live.py", query_params={"run": started[0]})
+
+
+try:
+    store = reconciled_store()
+    runs = store.runs()
+except ChhatniError as trouble:
+    show_error(trouble)
+    st.stop()
+
+done = finished(runs)
+bases = {run.run_id: f"Run: {run_label(run)}" for run, result in done}
+recipe.ensure_filled(list(bases))
+if "clone" in st.query_params:
+    try:
+        recipe.fill(store.get(st.query_params["clone"]).config, list(bases))
+    except ChhatniError as trouble:
+        show_error(trouble)
+    del st.query_params["clone"]
+
+config, errors = form.form_errors()
+refused, complaints = st.session_state.get(REFUSED, (None, {}))
+if config is not None and refused == config:
+    errors = complaints
+
+st.title("Prune", anchor=False)
+left, right = st.columns([0.4, 0.6], gap="large")
+with left:
+    form.choose_recipe(errors, bases, store.home)
+    with st.container(horizontal=True):
+        go = st.button("Start", type="primary", icon=":material/play_arrow:", disabled=config is None)
+        table = st.button(
+            "Queue the paper's table",
+            icon=":material/queue:",
+            disabled=config is None,
+            help="Seven runs, one after another: baseline, 25, 50 and 75 %, each level without and with distillation. "
+            "Dataset, base model and the rest are as set here.",
+        )
+    complain(errors, "")
+    if config is None:
+        st.caption(":red[:material/error: Something above or under Advanced is not possible yet.]")
+    form.choose_rest(errors)
+with right:
+    if config is None:
+        st.info("The preview comes back when the settings are possible.", icon=":material/help:")
+    else:
+        show_preview(config, [run for run, _ in done], store.home)
+if config is not None and go:
+    start(store, config)
+if config is not None and table:
+    queue_table(store, config)

@@ -1,0 +1,87 @@
+"""Classifying from a page: models kept in memory, one text by several models, a file by one. Torch comes with the first call."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import streamlit as st
+
+from engine.errors import ChhatniError
+from pages.shared.uploads import keep_upload
+
+if TYPE_CHECKING:
+    from engine.inference import Classifier, Prediction
+
+LIMIT_CHARACTERS = 20_000
+"""Characters of a pasted text that a model is given."""
+LIMIT_TEXTS = 20_000
+"""Texts of a file that are classified while somebody waits."""
+CHUNK = 256
+"""Texts between two moves of the progress bar."""
+
+
+class Outcome(NamedTuple):
+    """What one model said of a text, or why it said nothing."""
+
+    source: str
+    title: str
+    prediction: "Prediction | None"
+    parameters: int
+    size_bytes: int
+    error: str
+
+
+class FileOutcome(NamedTuple):
+    """What a model said of the texts of a file."""
+
+    predictions: "list[Prediction]"
+    left_out: int
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _load(source: str, home: Path) -> "Classifier":
+    from engine.inference import load_classifier
+
+    return load_classifier(source, home)
+
+
+def classify_text(text: str, titles: Mapping[str, str], home: Path) -> list[Outcome]:
+    """Ask each model about a text; the second of two passes counts, the first warms up."""
+    outcomes = []
+    for source, title in titles.items():
+        try:
+            model = _load(source, home)
+            model.classify([text[:LIMIT_CHARACTERS]])
+            (said,) = model.classify([text[:LIMIT_CHARACTERS]])
+        except ChhatniError as error:
+            outcomes.append(Outcome(source, title, None, 0, 0, str(error)))
+        else:
+            outcomes.append(Outcome(source, title, said, model.parameters, model.size_bytes, ""))
+    return outcomes
+
+
+def classify_file(
+    name: str,
+    content: bytes,
+    text_column: str | None,
+    source: str,
+    home: Path,
+    progress: Callable[[float, str], object],
+) -> FileOutcome:
+    """Classify the texts of an upload; ``progress`` hears the share done and a sentence.
+
+    Raises:
+        ChhatniError: if the file cannot be read or the model cannot be loaded.
+    """
+    from engine.data import read_texts
+
+    with tempfile.TemporaryDirectory() as folder:
+        texts = read_texts(keep_upload(Path(folder), name, content), text_column)
+    model = _load(source, home)
+    wanted = texts[:LIMIT_TEXTS]
+    predictions: list[Prediction] = []
+    for start in range(0, len(wanted), CHUNK):
+        progress(start / len(wanted), f"{start:,} of {len(wanted):,} texts")
+        predictions += model.classify(wanted[start : start + CHUNK])
+    return FileOutcome(predictions, len(texts) - len(wanted))

@@ -1,0 +1,201 @@
+"""The left half of Prune: the widgets of a recipe, each with its complaint below it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import streamlit as st
+
+from engine.config import MAHANEWS, PAPER_MODEL, RunConfig
+from engine.devices import lock_name
+from engine.emissions import countries
+from engine.errors import ConfigError
+from engine.precision import choose_precision
+from pages.shared import recipe
+from pages.shared.studio import complain
+from pages.shared.uploads import KINDS, keep_upload
+from pages.shared.words import escape
+
+DATASET_WORDS = {
+    "starter": "Starter corpus (ships with the studio)",
+    MAHANEWS[0]: "MahaNews SHC, short headlines (downloads)",
+    MAHANEWS[1]: "MahaNews LPC, long paragraphs (downloads)",
+    MAHANEWS[2]: "MahaNews LDC, long documents (downloads)",
+    recipe.OWN: "A file of your own",
+}
+BASE_WORDS = {
+    "starter": "Starter (small, trained, ships with the studio)",
+    "compact": "Compact shape, random weights (4 layers of 256)",
+    PAPER_MODEL: "The paper's model (downloads, 238 M parameters)",
+    "muril-shape": "The paper's shape, random weights (for timing)",
+    recipe.OWN: "A hub id or folder of your own",
+}
+UNTRAINED = {
+    "compact": "The compact shape starts from random weights, so a teacher made of it knows nothing and distillation teaches "
+    "noise. Train a compact baseline first, then choose that run as the base.",
+    "muril-shape": "This shape has random weights: its teacher knows nothing. Distillation then only shows what it costs in "
+    "time and energy.",
+}
+
+
+def choose_recipe(errors: Mapping[str, str], runs: Mapping[str, str], home: Path) -> None:
+    """Draw the settings everybody meets: level, distillation, dataset, base model, precision."""
+    st.segmented_control(
+        "Pruning level",
+        [*recipe.LEVELS, recipe.CUSTOM],
+        key="level",
+        required=True,
+        persist_state="session",
+        width="stretch",
+        help="Share of the feed-forward (FFN) neurons that go, the same in every layer. Attention heads stay.",
+    )
+    if st.session_state["level"] == recipe.CUSTOM:
+        st.slider("Custom level", 1, 95, step=1, format="%d %%", key="custom_level", persist_state="session")
+    complain(errors, "pruning.final_density")
+    st.toggle(
+        "Distillation",
+        key="distillation.enabled",
+        persist_state="session",
+        help="The unpruned base model is the teacher: the pruned student also learns from the teacher's probabilities.",
+    )
+    if st.session_state["distillation.enabled"] and st.session_state["base"] in UNTRAINED:
+        st.caption(f":material/info: {UNTRAINED[st.session_state['base']]}")
+    _choose_dataset(errors, home)
+    _choose_base(errors, runs)
+    _choose_precision(errors)
+
+
+def _choose_dataset(errors: Mapping[str, str], home: Path) -> None:
+    options = [*recipe.DATASETS, recipe.OWN]
+    st.selectbox("Dataset", options, format_func=DATASET_WORDS.__getitem__, key="dataset", persist_state="session")
+    if st.session_state["dataset"] == recipe.OWN:
+        upload = st.file_uploader("Upload a table", type=list(KINDS), help="One column of texts and one of labels.")
+        if upload is not None and st.session_state.get("upload_kept") != upload.file_id:
+            recipe.use_upload(keep_upload(home, upload.name, upload.getvalue()))
+            st.session_state["upload_kept"] = upload.file_id
+        st.text_input(
+            "Path of the file",
+            key="own_data",
+            persist_state="session",
+            placeholder="/data/headlines.csv",
+            help="CSV, TSV, JSONL or Parquet on this machine. An upload fills this in.",
+        )
+    complain(errors, "data.source")
+
+
+def _choose_base(errors: Mapping[str, str], runs: Mapping[str, str]) -> None:
+    words = {**BASE_WORDS, **runs}
+    options = [*recipe.BASES, *runs, recipe.OWN]
+    st.selectbox(
+        "Base model",
+        options,
+        format_func=words.__getitem__,
+        key="base",
+        persist_state="session",
+        help="The dense model that is pruned, and the teacher where distillation is on.",
+    )
+    if st.session_state["base"] == recipe.OWN:
+        st.text_input(
+            "Hub id or folder", key="own_base", persist_state="session", placeholder="owner/name or /models/my-bert"
+        )
+    complain(errors, "model.base")
+
+
+def _choose_precision(errors: Mapping[str, str]) -> None:
+    st.selectbox(
+        "Precision",
+        ["auto", "fp32", "bf16", "fp16"],
+        format_func={"auto": "Automatic", "fp32": "fp32", "bf16": "bf16 (mixed)", "fp16": "fp16 (mixed, GPU)"}.get,
+        key="training.precision",
+        persist_state="session",
+    )
+    try:
+        device = lock_name(st.session_state["training.device"]).replace("cpu", "cpu").replace("-", ":")
+        chosen, reason = choose_precision(st.session_state["training.precision"], device)
+    except ConfigError as error:
+        errors = {**error.fields, **errors}
+    else:
+        where = "CPU" if device == "cpu" else f"GPU {device.partition(':')[2]}"
+        st.caption(f"On this machine: {chosen} on the {where} ({escape(reason)}).")
+    complain(errors, "training.precision")
+
+
+def choose_rest(errors: Mapping[str, str]) -> None:
+    """Draw everything else, folded, with the defaults visible; unfolded when something in it is wrong."""
+    wrong = any(
+        field in errors for field in recipe.PLAIN if field not in ("training.precision", "distillation.enabled")
+    )
+    with st.expander("Advanced", expanded=wrong, icon=":material/tune:"):
+        _text("name", "Name", errors, placeholder="made from the recipe")
+        st.caption("Training")
+        left, right = st.columns(2)
+        with left:
+            _whole("training.epochs", "Epochs", errors)
+            _whole("training.batch_size", "Batch size (texts)", errors)
+            _number("training.weight_decay", "Weight decay", errors, 0.01)
+            _whole("training.evaluations", "Evaluations", errors)
+            _number("training.max_grad_norm", "Gradient clipping norm", errors, 0.1)
+        with right:
+            _whole("training.max_steps", "Maximum steps", errors, placeholder="no limit")
+            _number("training.learning_rate", "Learning rate", errors, 1e-5, placeholder="by the model's width")
+            _number("training.warmup_share", "Learning-rate warm-up (share)", errors, 0.05)
+            _whole("training.seed", "Seed", errors)
+            _number("training.checkpoint_every_s", "Checkpoint interval (s)", errors, 10.0)
+        _text("training.device", "Device", errors, placeholder="auto, cpu, cuda or cuda:1")
+        st.caption("Pruning: block movement pruning of FFN neurons")
+        left, right = st.columns(2)
+        with left:
+            _number("pruning.warmup_share", "Warm-up (share of steps)", errors, 0.05)
+            _number("pruning.mask_learning_rate", "Mask learning rate", errors, 0.001)
+        with right:
+            _number("pruning.cooldown_share", "Cool-down (share of steps)", errors, 0.05)
+        st.caption("Distillation")
+        left, right = st.columns(2)
+        with left:
+            _number("distillation.temperature", "Temperature", errors, 0.5)
+        with right:
+            _number("distillation.distillation_weight", "Weight of the teacher", errors, 0.05)
+        st.caption("Data")
+        left, right = st.columns(2)
+        with left:
+            _whole("data.max_length", "Maximum length (tokens)", errors)
+            _text("data.text_column", "Text column", errors, placeholder="found by itself")
+        with right:
+            _text("data.test_path", "Test file", errors, placeholder="cut from the dataset")
+            _text("data.label_column", "Label column", errors, placeholder="found by itself")
+        st.caption("Emissions")
+        left, right = st.columns(2)
+        with left:
+            names = countries()
+            st.selectbox(
+                "Country of the grid",
+                list(names),
+                format_func=lambda code: f"{names[code]} ({code})",
+                key="emissions.country",
+                persist_state="session",
+            )
+            complain(errors, "emissions.country")
+        with right:
+            _number("emissions.sample_every_s", "Sampling interval (s)", errors, 0.5)
+
+
+def _whole(field: str, label: str, errors: Mapping[str, str], placeholder: str | None = None) -> None:
+    st.number_input(label, step=1, key=field, persist_state="session", placeholder=placeholder)
+    complain(errors, field)
+
+
+def _number(field: str, label: str, errors: Mapping[str, str], step: float, placeholder: str | None = None) -> None:
+    st.number_input(label, step=step, format="%g", key=field, persist_state="session", placeholder=placeholder)
+    complain(errors, field)
+
+
+def _text(field: str, label: str, errors: Mapping[str, str], placeholder: str) -> None:
+    st.text_input(label, key=field, persist_state="session", placeholder=placeholder)
+    complain(errors, field)
+
+
+def form_errors() -> tuple[RunConfig | None, dict[str, str]]:
+    """Return the config that the form makes, or None and what is wrong with it, by field."""
+    try:
+        return RunConfig.parse(recipe.values()), {}
+    except ConfigError as error:
+        return None, error.fields

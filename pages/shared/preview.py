@@ -1,0 +1,101 @@
+"""The right half of Prune: what the recipe will give, before it is run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from engine.bases import base_shape, find_base
+from engine.config import PAPER_MODEL, RunConfig
+from engine.drawing import layers_chart, parts_chart
+from engine.emissions import recompute
+from engine.errors import CheckpointError
+from engine.estimates import estimate
+from engine.paper import SPEED_NOTE, row_of
+from engine.runs import Run
+from engine.shapes import MURIL, Shape
+from pages.shared import words
+
+
+def show_preview(config: RunConfig, runs: Sequence[Run], home: Path) -> None:
+    """Draw the pruned shape, its numbers, its likely cost and the paper's row."""
+    try:
+        dense = MURIL if config.model.base == PAPER_MODEL else base_shape(find_base(config.model.base, home))
+    except CheckpointError as error:
+        st.info(words.escape(str(error)), icon=":material/help:")
+        dense = None
+    else:
+        if dense is None:
+            st.info("The shape of this hub model is known once it has been downloaded.", icon=":material/help:")
+    if dense is not None:
+        show_shape(dense, config)
+    left, right = st.columns(2)
+    with left:
+        show_cost(config, runs)
+    with right:
+        show_paper(config)
+
+
+def show_shape(dense: Shape, config: RunConfig) -> None:
+    """Draw the layers and the numbers that follow from the shape alone."""
+    pruned = dense.pruned(config.pruning.final_density)
+    tokens = config.data.max_length
+    ceiling = dense.speedup_ceiling(pruned, tokens)
+    fewer = 1 - pruned.parameters / dense.parameters
+    less = 1 - pruned.flops(tokens) / dense.flops(tokens)
+    with st.grid(4, min_column_width=125, key="preview_numbers"):
+        _number("Parameters", words.count(pruned.parameters), fewer, words.count(dense.parameters))
+        _number("Checkpoint (fp32)", words.size(pruned.size_bytes()), fewer, words.size(dense.size_bytes()))
+        _number("FLOPs a text", words.count(pruned.flops(tokens)), less, words.count(dense.flops(tokens)))
+        st.metric(
+            "Speed-up ceiling",
+            f"{ceiling:.2f}x",
+            f"at {tokens} tokens",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+            help="Dense FLOPs over pruned FLOPs: the most that structure alone can gain. Measured speed-ups stay below it.",
+        )
+    st.altair_chart(layers_chart(dense, pruned), width="stretch", key="preview_layers")
+    st.altair_chart(parts_chart(dense, pruned), width="stretch", key="preview_parts")
+
+
+def _number(label: str, value: str, fewer: float, dense: str) -> None:
+    change = f"-{words.percent(fewer)} of {dense}" if fewer > 0 else f"as dense: {dense}"
+    st.metric(label, value, change, delta_color="off", delta_arrow="off", border=True)
+
+
+def show_cost(config: RunConfig, runs: Sequence[Run]) -> None:
+    """Say what earlier runs on this machine make likely."""
+    with st.container(border=True, height="stretch"):
+        st.markdown("**Time and emissions here** (estimated)")
+        guess = estimate(config, runs)
+        if guess is None:
+            st.caption(
+                "No finished run here has used this base, dataset, length and precision yet. The first one gives the estimate."
+            )
+            return
+        kilograms = recompute(guess.energy_kwh, config.emissions.country)
+        st.markdown(
+            f"about **{words.duration(guess.duration_s)}** · **{words.energy(guess.energy_kwh)}** · "
+            f"**{words.emissions(kilograms)}** ({config.emissions.country} grid)"
+        )
+        st.caption(f"Scaled by number of texts from run {guess.basis_run} ({guess.basis_recipe}).")
+
+
+def show_paper(config: RunConfig) -> None:
+    """Show the paper's row for this setting, if it has one."""
+    with st.container(border=True, height="stretch"):
+        st.markdown("**The paper's row**", help=words.escape(SPEED_NOTE))
+        row = row_of(config)
+        if row is None:
+            st.caption("The paper's Table I has no row for this setting.")
+            return
+        speed = (
+            "" if row.speedup is None else f" · **{row.speedup:g}x** speed-up as printed (ceiling {row.ceiling:.2f}x)"
+        )
+        st.markdown(
+            f"**{row.parameters_m} M** parameters · **{row.accuracy:g} %** accuracy · "
+            f"**{words.emissions(row.emissions_kg)}**{speed}"
+        )
+        st.caption("Its model, its dataset (MahaNews LDC), its GPU. Table I, as printed.")

@@ -1,0 +1,59 @@
+"""What every page needs first: the home folder, its store, and the runs in it."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from engine import jobs
+from engine.errors import ChhatniError
+from engine.events import RunResult
+from engine.home import default_home
+from engine.runs import Run
+from engine.store import RunStore
+from pages.shared.words import escape, moment
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _open(home: Path) -> RunStore:
+    return RunStore(home / "runs.db")
+
+
+def open_store() -> RunStore:
+    """Return the store of the home folder that the environment names now."""
+    return _open(default_home())
+
+
+def reconciled_store() -> RunStore:
+    """Return the store after runs whose process is gone have been marked as interrupted."""
+    store = open_store()
+    jobs.reconcile(store)
+    return store
+
+
+def finished(runs: list[Run]) -> list[tuple[Run, RunResult]]:
+    """Return the runs that have a result, with it."""
+    return [(run, run.result) for run in runs if run.result is not None]
+
+
+def run_label(run: Run) -> str:
+    """Return one line that tells a run from its neighbours."""
+    return f"{run.title} · {run.state} · {moment(run.created_at)} · {run.run_id}"
+
+
+def show_error(error: ChhatniError) -> None:
+    """Show an error of the engine as it words itself."""
+    st.error(escape(str(error)), icon=":material/error:")
+
+
+def complain(errors: dict[str, str], *fields: str) -> None:
+    """Show what is wrong with a field right below it."""
+    for field in fields:
+        if field in errors:
+            st.caption(f":red[:material/error: {escape(errors[field])}]")
+
+
+def invite(text: str) -> None:
+    """Fill a page that has nothing to show yet with the way to the first run."""
+    with st.container(border=True):
+        st.write(text)
+        st.page_link("pages/prune.py", label="Set up the first run", icon=":material/content_cut:")

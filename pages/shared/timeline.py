@@ -1,0 +1,41 @@
+"""The events of one run as far as they have been read; each refresh reads only what is new."""
+
+from typing import TypeVar
+
+from engine.events import Evaluated, Event, RunStarted, StepLogged
+from engine.store import RunStore
+
+E = TypeVar("E")
+
+
+class Timeline:
+    """Events of one run by class, in order, without what a resumed run has done twice."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self._after = 0
+        self._events: dict[type[object], list[Event]] = {}
+
+    def refresh(self, store: RunStore) -> None:
+        """Read the events since the last call."""
+        for stored in store.events(self.run_id, after=self._after):
+            self._after = stored.seq
+            if isinstance(stored.event, RunStarted) and stored.event.resumed_at_step is not None:
+                self._forget_after(stored.event.resumed_at_step)
+            self._events.setdefault(type(stored.event), []).append(stored.event)
+
+    def all(self, kind: type[E]) -> list[E]:
+        """Return every event of a class, oldest first."""
+        return [event for event in self._events.get(kind, []) if isinstance(event, kind)]
+
+    def last(self, kind: type[E]) -> E | None:
+        """Return the newest event of a class."""
+        found = self._events.get(kind)
+        newest = found[-1] if found else None
+        return newest if isinstance(newest, kind) else None
+
+    def _forget_after(self, step: int) -> None:
+        """Drop steps that lie beyond the checkpoint a run resumed at: they are about to be done again."""
+        for kind in (StepLogged, Evaluated):
+            kept = [event for event in self.all(kind) if event.step <= step]
+            self._events[kind] = list(kept)

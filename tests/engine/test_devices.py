@@ -1,0 +1,54 @@
+import os
+import subprocess
+import sys
+import time
+
+import pynvml  # type: ignore[import-untyped]
+import pytest
+
+from engine import devices
+
+
+@pytest.mark.parametrize(
+    ("device", "name"), [("cpu", "cpu"), ("cuda", "cuda-0"), ("cuda:0", "cuda-0"), ("cuda:1", "cuda-1")]
+)
+def test_a_device_has_one_lock_name(device: str, name: str) -> None:
+    assert devices.lock_name(device) == name
+
+
+@pytest.mark.parametrize(
+    ("gpus", "visible", "name"),
+    [(1, None, "cuda-0"), (2, "1", "cuda-0"), (0, None, "cpu"), (1, "", "cpu"), (1, "-1", "cpu"), (None, None, "cpu")],
+)
+def test_auto_means_the_gpu_if_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, gpus: int | None, visible: str | None, name: str
+) -> None:
+    def start() -> None:
+        if gpus is None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", start)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: gpus)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices.lock_name("auto") == name
+
+
+def test_a_process_lives_until_it_has_ended_collected_or_not() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    created = devices.process_created(child.pid)
+    assert created is not None
+    assert created == pytest.approx(time.time(), abs=5)
+    assert devices.is_alive(child.pid, created)
+    assert devices.is_alive(child.pid, None)
+    assert not devices.is_alive(child.pid, created - 100), "another process had this id before"
+    assert child.stdin is not None
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
+    assert devices.process_created(child.pid) is not None
+    assert not devices.is_alive(child.pid, created)
+    child.wait()
+    assert devices.process_created(child.pid) is None
+    assert not devices.is_alive(child.pid, created)
