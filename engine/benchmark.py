@@ -1,7 +1,6 @@
 """Latency of pruned shapes beside the dense one, alternating in one run, with the FLOPs ceiling of each gain."""
 
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path

@@ -31,7 +31,7 @@ def speed_chart(data: pd.DataFrame) -> Chart:
     """Draw speed-ups as bars, the paper's grey and ours in the accent colour, each with its ceiling as a tick."""
     y = alt.Y("setting:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160))
     offset = alt.YOffset("whose:N", sort=[PAPER, OURS], scale=alt.Scale(domain=[PAPER, OURS]))
-    x = alt.X("speedup:Q", title="Speed-up over the dense model (x); tick: FLOPs ceiling", axis=axis())
+    x = alt.X("speedup:Q", title="Speed-up (x); tick: FLOPs ceiling", axis=axis())
     colour = alt.Color(
         "whose:N",
         title=None,

@@ -99,7 +99,7 @@ def parts_chart(dense: Shape, pruned: Shape) -> Chart:
         "part:N",
         title=None,
         scale=alt.Scale(domain=list(PARTS), range=list(PARTS.values())),
-        legend=alt.Legend(orient="bottom", columns=3, symbolType="square", symbolStrokeWidth=0),
+        legend=alt.Legend(orient="top", columns=3, symbolType="square", symbolStrokeWidth=0, offset=6),
     )
     faint = alt.Opacity("part:N", scale=alt.Scale(domain=list(PARTS), type="ordinal", range=[0.6, 0.6, 1.0, 0.25, 0.6]), legend=None)
     axis = alt.Axis(tickCount=6, titleFontWeight="normal", grid=False)
@@ -111,4 +111,4 @@ def parts_chart(dense: Shape, pruned: Shape) -> Chart:
     ]
     bar: alt.Chart = alt.Chart(parts_frame(dense, pruned)).mark_bar(height=22)
     bar = bar.encode(x, colour, faint, order=alt.Order("order:Q"), tooltip=tooltip)
-    return bar.properties(height=118, padding=PADDING)
+    return bar.properties(height=134, padding=PADDING)

@@ -37,7 +37,8 @@ def check(config: RunConfig, home: Path) -> DataReport:
     base = find_base(config.model.base, home)
     if base.kind == "hub":
         look_up(base.name, home)
-    check_space(base_shape(base) is None and MURIL.parameters or (base_shape(base) or MURIL).parameters, home)
+    shape = base_shape(base) or MURIL  # a hub id's weights are not here yet; the paper's model stands in
+    check_space(shape.parameters, home)
     return load_data(config.data, config.training.seed, home).report
 
 

@@ -1,9 +1,7 @@
 """Files of texts as one table of strings: CSV, TSV, JSONL and Parquet.
 
-The bytes are checked first, so that a fault is named with its row; then Hugging Face ``datasets`` reads a private copy
-of them. A copy in a folder of its own means that no cache can be stale, that no lock or Arrow file stays behind, and
-that names with ``[``, ``*`` or ``::`` are not taken for patterns or chained addresses. Everything stays text: labels
-such as ``01``, ``NA`` or ``2024-01-01`` keep their form.
+The bytes are checked first, so that a fault is named with its row; then Hugging Face ``datasets`` reads them. Everything
+stays text: labels such as ``01``, ``NA`` or ``2024-01-01`` keep their form.
 """
 
 import codecs
@@ -12,12 +10,11 @@ import io
 import itertools
 import json
 import stat
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from engine.arrow import read_with_datasets
 from engine.errors import DataError
 
 
@@ -125,7 +122,7 @@ def _read_delimited(path: Path, data: bytes, separator: str) -> Table:
     names, header, rows, last = _check_records(path, text, separator)
     if not rows:
         return Table(path, {}, rows)
-    columns, _ = _through_datasets(
+    columns, _ = read_with_datasets(
         path,
         "csv",
         text.encode("utf-8"),
@@ -258,65 +255,9 @@ def _json_text(value: object) -> str | None:
 
 def _read_parquet(path: Path, data: bytes) -> Table:
     """Read Parquet; the numbers of a column that ``datasets`` has marked as ClassLabel become their names."""
-    columns, nested = _through_datasets(path, "parquet", data)
+    columns, nested = read_with_datasets(path, "parquet", data)
     count = len(next(iter(columns.values()), []))
     return Table(path, columns, range(1, count + 1), nested)
-
-
-def _through_datasets(
-    path: Path, kind: str, data: bytes, column_names: list[str] | None = None, **options: Any
-) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """Read bytes with ``datasets``; return the columns as text and the names of those that are no text.
-
-    The whole table is read into memory and not streamed: a streamed one imports torch, which takes seconds.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from datasets import Dataset, Features, Value, disable_progress_bars  # type: ignore[import-untyped]
-    from datasets.exceptions import DatasetsError  # type: ignore[import-untyped]
-
-    disable_progress_bars()
-    try:
-        with tempfile.TemporaryDirectory(prefix="chhatni-") as folder:
-            copy = Path(folder) / f"table.{kind}"
-            copy.write_bytes(data)
-            options |= {"keep_in_memory": True, "cache_dir": str(Path(folder) / "cache")}
-            if kind == "csv":
-                features = Features({name: Value("string") for name in column_names or []})
-                dataset = Dataset.from_csv(str(copy), features=features, column_names=column_names, **options)
-            elif pq.read_metadata(copy).num_rows == 0:  # which datasets takes for an error
-                return {}, ()
-            else:
-                dataset = Dataset.from_parquet(str(copy), **options)
-            return _as_text(dataset.with_format("arrow")[:], dataset.features)
-    except (pa.ArrowException, DatasetsError, OSError, ValueError, TypeError, KeyError) as error:
-        # The readers' own ways to say that bytes are no table, and a full disk under the copy.
-        reason = str(error.__cause__ or error).strip().split("\n")[0][:200].rstrip(".")
-        raise DataError(
-            f"{path} cannot be read as {kind}: {reason}. Save the table again, as CSV in UTF-8.", path
-        ) from None
-
-
-def _as_text(table: Any, features: Mapping[str, Any]) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """Turn an Arrow table into lists of strings, one a column."""
-    import pyarrow as pa
-
-    columns: dict[str, list[str]] = {}
-    nested: list[str] = []
-    for name in table.column_names:
-        column = table[name]
-        class_names = getattr(features.get(name), "names", None)
-        if class_names is not None:
-            # ClassLabel writes -1 where a label is not known.
-            columns[name] = ["" if i is None or i < 0 else str(class_names[i]) for i in column.to_pylist()]
-            continue
-        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-            nested.append(name)
-            continue
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        columns[name] = [value or "" for value in column.cast(pa.large_string()).to_pylist()]
-    return columns, tuple(nested)
 
 
 _READERS: dict[str, Callable[[Path, bytes], Table]] = {

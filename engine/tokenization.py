@@ -18,7 +18,7 @@ def learn_tokenizer(texts: Sequence[str], vocabulary: int = 4000, model_max_leng
 
     Vowel signs and nuktas are kept (``strip_accents`` would drop them and ruin Devanagari); Latin is lower-cased.
     """
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL[1]))
     normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=True
     )

@@ -136,18 +136,18 @@ def choose_rest(errors: Mapping[str, str]) -> None:
             _number("training.max_grad_norm", "Gradient clipping norm", errors, 0.1)
         with right:
             _whole("training.max_steps", "Maximum steps", errors, placeholder="no limit")
-            _number("training.learning_rate", "Learning rate", errors, 1e-5, placeholder="by the model's width")
-            _number("training.warmup_share", "Learning-rate warm-up (share)", errors, 0.05)
+            _number("training.learning_rate", "Learning rate", errors, 1e-5, placeholder="by width")
+            _number("training.warmup_share", "Rate warm-up (share)", errors, 0.05)
             _whole("training.seed", "Seed", errors)
             _number("training.checkpoint_every_s", "Checkpoint interval (s)", errors, 10.0)
         _text("training.device", "Device", errors, placeholder="auto, cpu, cuda or cuda:1")
         st.caption("Pruning: block movement pruning of FFN neurons")
         left, right = st.columns(2)
         with left:
-            _number("pruning.warmup_share", "Warm-up (share of steps)", errors, 0.05)
+            _number("pruning.warmup_share", "Warm-up (share)", errors, 0.05)
             _number("pruning.mask_learning_rate", "Mask learning rate", errors, 0.001)
         with right:
-            _number("pruning.cooldown_share", "Cool-down (share of steps)", errors, 0.05)
+            _number("pruning.cooldown_share", "Cool-down (share)", errors, 0.05)
         st.caption("Distillation")
         left, right = st.columns(2)
         with left:

@@ -45,24 +45,25 @@ def show_shape(dense: Shape, config: RunConfig) -> None:
     less = 1 - pruned.flops(tokens) / dense.flops(tokens)
     with st.grid(4, min_column_width=125, key="preview_numbers"):
         _number("Parameters", words.count(pruned.parameters), fewer, words.count(dense.parameters))
-        _number("Checkpoint (fp32)", words.size(pruned.size_bytes()), fewer, words.size(dense.size_bytes()))
+        _number("Size (fp32)", words.size(pruned.size_bytes()), fewer, words.size(dense.size_bytes()))
         _number("FLOPs a text", words.count(pruned.flops(tokens)), less, words.count(dense.flops(tokens)))
         st.metric(
-            "Speed-up ceiling",
+            "Ceiling",
             f"{ceiling:.2f}x",
-            f"at {tokens} tokens",
+            f"{tokens} tokens",
             delta_color="off",
             delta_arrow="off",
             border=True,
-            help="Dense FLOPs over pruned FLOPs: the most that structure alone can gain. Measured speed-ups stay below it.",
+            help="Speed-up ceiling: dense FLOPs over pruned FLOPs, the most that structure alone can gain. "
+            "What is measured stays below it.",
         )
     st.altair_chart(layers_chart(dense, pruned), width="stretch", key="preview_layers")
     st.altair_chart(parts_chart(dense, pruned), width="stretch", key="preview_parts")
 
 
 def _number(label: str, value: str, fewer: float, dense: str) -> None:
-    change = f"-{words.percent(fewer)} of {dense}" if fewer > 0 else f"as dense: {dense}"
-    st.metric(label, value, change, delta_color="off", delta_arrow="off", border=True)
+    change = f"-{words.percent(fewer)}" if fewer > 0 else "as dense"
+    st.metric(label, value, change, delta_color="off", delta_arrow="off", border=True, help=f"Dense: {dense}")
 
 
 def show_cost(config: RunConfig, runs: Sequence[Run]) -> None:

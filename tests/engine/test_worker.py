@@ -304,7 +304,11 @@ def test_a_dead_run_ahead_does_not_block_the_queue(store: RunStore) -> None:
     child.wait()
     dead, run = queued(store), queued(store)
     store.set_process(dead, child.pid, created)
-    assert worker.run(run.run_id, store.home, train) == 0
+    told_to_go = threading.Event()
+    waiting = threading.Thread(target=worker.run, args=(run.run_id, store.home, train, told_to_go))
+    waiting.start()
+    waiting.join(timeout=5)
+    told_to_go.set()
     assert (store.get(dead.run_id).state, store.get(run.run_id).state) == ("interrupted", "done")
 
 
