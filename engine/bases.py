@@ -3,8 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,19 @@ STARTER = REPOSITORY / "checkpoints" / "starter"
 RANDOM = ("compact", "muril-shape")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_SMALL_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"]
+_SMALL_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+_SAFETENSORS = "model*.safetensors"
+_PICKLED = "pytorch_model.bin"
+_PATIENCE_S = 10.0
+"""How long the hub may take to say which files a model has."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +63,8 @@ def find_base(name: str, home: Path) -> Base:
         if not model.is_dir():
             raise CheckpointError(f"Run {name} has no finished model. Choose a run that is done, or resume it first.")
         return Base(name, "run", _checked(model))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = _folder(name)
+    if folder is not None:
         return Base(name, "folder", _checked(folder))
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return Base(name, "hub", None)
@@ -62,6 +74,19 @@ def find_base(name: str, home: Path) -> Base:
     )
 
 
+def _folder(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except RuntimeError:  # ~somebody, and there is no such user
+        return None
+    except OSError as error:  # a name that is too long, or a folder above it that may not be entered
+        shown = name if len(name) <= 80 else name[:77] + "..."
+        raise CheckpointError(
+            f"Base model {shown!r} cannot be looked at ({error.strerror}). Check the path and its permissions."
+        ) from None
+
+
 def base_shape(base: Base) -> Shape | None:
     """Return the shape of a base, or None for a hub id that has not been looked at."""
     if base.folder is not None:
@@ -69,19 +94,18 @@ def base_shape(base: Base) -> Shape | None:
     return {"compact": COMPACT, "muril-shape": MURIL}.get(base.name)
 
 
-def look_up(name: str, home: Path) -> None:
+def look_up(name: str, home: Path) -> Shape:
     """Fetch a hub model's ``config.json`` and check it, so that a wrong id fails before a run is made.
 
-    Raises:
-        CheckpointError: no network, no such model, or not a BERT.
-    """
-    from huggingface_hub import hf_hub_download
+    Returns:
+        Its shape.
 
-    path = _fetch(
-        name, lambda: hf_hub_download(name, "config.json", cache_dir=home / "cache" / "hub", endpoint=_endpoint())
-    )
-    _refuse_code(path.parent)
-    read_shape(path.parent)
+    Raises:
+        CheckpointError: no network, no such model, not a BERT, or no weights that load without running code.
+    """
+    folder = _fetch(name, ["config.json"], home)
+    _refuse_code(folder)
+    return read_shape(folder)
 
 
 def download(name: str, home: Path) -> Path:
@@ -90,50 +114,86 @@ def download(name: str, home: Path) -> Path:
     Raises:
         CheckpointError: no network, no such model, or no weights of a kind that loads without running code.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    return _checked(_fetch(name, [*_SMALL_FILES, _SAFETENSORS, "model.safetensors.index.json", _PICKLED], home))
 
+
+def _fetch(name: str, patterns: list[str], home: Path) -> Path:
+    """Bring the files that match into the home's cache, or find them there where the hub cannot be reached.
+
+    Raises:
+        CheckpointError: saying what is wrong with the id, the hub or the network.
+    """
+    from httpx2 import HTTPError, InvalidURL
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    endpoint = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or None
     cache = home / "cache" / "hub"
+    try:
+        files, unreachable = _list_files(name, cache, endpoint)
+        safe = any(fnmatchcase(file, _SAFETENSORS) for file in files)
+        if not safe and _PICKLED not in files:
+            raise CheckpointError(
+                f"Model {name!r} has no model.safetensors and no pytorch_model.bin. Choose a model with PyTorch weights."
+            )
+        wanted = [pattern for pattern in patterns if not (safe and pattern == _PICKLED)]
+        return Path(
+            snapshot_download(
+                name,
+                cache_dir=cache,
+                endpoint=endpoint,
+                allow_patterns=wanted,
+                local_files_only=unreachable,
+            )
+        )
+    except (HTTPError, InvalidURL, HFValidationError, OSError) as error:
+        raise CheckpointError(
+            f"Model {name!r} cannot be fetched: {_reason(error)}. Check the id and the network, or give a local folder."
+        ) from None
 
-    def fetch() -> str:
+
+def _list_files(name: str, cache: Path, endpoint: str | None) -> tuple[list[str], bool]:
+    """Return the names of a hub model's files, and True where the hub gave none and the cache had to remember them.
+
+    One request without retries: of a dead network a person hears at once.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi, get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        found = HfApi(endpoint=endpoint).model_info(name, timeout=_PATIENCE_S)
+        return [file.rfilename for file in found.siblings or []], False
+    except (HTTPError, OSError) as error:
         try:
-            files = HfApi(endpoint=_endpoint()).list_repo_files(name)
-        except OSError:
-            return snapshot_download(name, cache_dir=cache, local_files_only=True)
-        safe = any(file.endswith(".safetensors") and "/" not in file for file in files)
-        weights = ["model*.safetensors", "model.safetensors.index.json"] if safe else ["pytorch_model.bin"]
-        return snapshot_download(name, cache_dir=cache, endpoint=_endpoint(), allow_patterns=[*_SMALL_FILES, *weights])
-
-    return _checked(_fetch(name, fetch))
+            return [file.path for file in get_cached_repo_tree(name, cache_dir=cache)], True
+        except CachedRepoTreeNotFoundError:
+            raise error from None
 
 
-def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT")
-
-
-def _fetch(name: str, action: Callable[[], str]) -> Path:
+def _reason(error: Exception) -> str:
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
 
-    try:
-        return Path(action())
-    except RepositoryNotFoundError:
-        reason = "the hub does not know it, or it is private (set HF_TOKEN to your token)"
-    except HFValidationError as error:
-        reason = f"the id is malformed ({error})"
-    except LocalEntryNotFoundError:
-        reason = "the hub cannot be reached and no copy is here"
-    except HfHubHTTPError as error:
+    if isinstance(error, RepositoryNotFoundError):
+        return "the hub does not know it, or it is private (set HF_TOKEN to your token)"
+    if isinstance(error, HFValidationError):
+        return f"the id is malformed ({error})"
+    if isinstance(error, LocalEntryNotFoundError):
+        return "the hub cannot be reached and no whole copy is here"
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set and no copy is here"
+    if isinstance(error, HfHubHTTPError):
         status = getattr(getattr(error, "response", None), "status_code", "no")
-        reason = f"the hub answered with status {status}"
-    except OSError as error:
-        reason = f"the hub cannot be reached ({type(error).__name__})"
-    raise CheckpointError(
-        f"Model {name!r} cannot be fetched: {reason}. Check the id and the network, or give a local folder."
-    )
+        return f"the hub answered with status {status}"
+    if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the network
+        return f"it cannot be stored in the cache ({error.strerror})"
+    return f"the hub cannot be reached ({type(error).__name__})"
 
 
 def _checked(folder: Path) -> Path:
@@ -144,6 +204,8 @@ def _checked(folder: Path) -> Path:
         raise CheckpointError(
             f"{folder} holds no model.safetensors and no pytorch_model.bin. Save the model with save_pretrained."
         )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise CheckpointError(f"{folder} holds no tokenizer. Add its tokenizer.json or vocab.txt.")
     return folder
 
 
@@ -152,7 +214,7 @@ def _refuse_code(folder: Path) -> None:
         path = folder / name
         try:
             values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}). Save or download it again.") from None
         if isinstance(values, dict) and values.get("auto_map"):
             raise CheckpointError(

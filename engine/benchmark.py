@@ -1,15 +1,17 @@
 """Latency of pruned shapes beside the dense one, alternating in one run, with the FLOPs ceiling of each gain."""
 
 import platform
+import re
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from engine.bases import base_shape, download, find_base
+from engine.bases import base_shape, find_base, look_up
 from engine.compaction import compact
+from engine.config import DEVICE_PATTERN, Precision
 from engine.errors import ConfigError
 from engine.evaluation import count_bytes, count_flops, count_parameters, measure_latency
 from engine.events import Latency
@@ -17,7 +19,7 @@ from engine.home import REPOSITORY
 from engine.model import random_model
 from engine.precision import choose_precision
 from engine.preparation import choose_device, device_name
-from engine.shapes import kept_neurons, read_shape
+from engine.shapes import kept_neurons
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def run_bench(settings: BenchSettings, home: Path) -> dict[str, Any]:
     """
     _check(settings)
     base = find_base(settings.model, home)
-    shape = base_shape(base) or read_shape(download(base.name, home))
+    shape = base_shape(base) or look_up(base.name, home)
     if settings.sequence_length > shape.positions:
         raise ConfigError(
             {
@@ -88,6 +90,7 @@ def run_bench(settings: BenchSettings, home: Path) -> dict[str, Any]:
             batch_size=settings.batch_size,
             budget_s=0.0,
             min_rounds=settings.rounds,
+            max_rounds=settings.rounds,
         )
         dense_p50 = latencies[rivals.index(dense)].p50
         dense_flops = count_flops(dense, settings.sequence_length)
@@ -128,21 +131,31 @@ def commit() -> str | None:
         text = head.read_text(encoding="utf-8").strip()
         if not text.startswith("ref: "):
             return text
-        reference = REPOSITORY / ".git" / text.removeprefix("ref: ")
-        return reference.read_text(encoding="utf-8").strip()
+        name = text.removeprefix("ref: ")
+        reference = REPOSITORY / ".git" / name
+        if reference.is_file():
+            return reference.read_text(encoding="utf-8").strip()
+        packed = (REPOSITORY / ".git" / "packed-refs").read_text(encoding="utf-8")
+        return next((line.split()[0] for line in packed.splitlines() if line.endswith(f" {name}")), None)
     except OSError:
         return None
 
 
 def _check(settings: BenchSettings) -> None:
     wrong: dict[str, str] = {}
-    for level in settings.levels:
-        if not 0 <= level < 1:
-            wrong["levels"] = f"Pruning level is {level:g}; it must be at least 0 and below 1. Try 0.25."
+    bad = [level for level in settings.levels if not 0 <= level < 1]
+    if bad:
+        shown = ", ".join(f"{level:g}" for level in bad)
+        wrong["levels"] = f"Pruning level is {shown}; it must be at least 0 and below 1. Try 0.25."
     for name in ("batch_size", "sequence_length", "threads", "rounds"):
         value = getattr(settings, name)
         if value < 1:
             wrong[name] = f"{name.replace('_', ' ').capitalize()} is {value}; it must be at least 1."
+    if settings.precision not in get_args(Precision):
+        known = ", ".join(get_args(Precision))
+        wrong["precision"] = f"Precision is {settings.precision!r}; it must be one of {known}. Try fp32."
+    if not re.fullmatch(DEVICE_PATTERN, settings.device):
+        wrong["device"] = f"Device is {settings.device!r}; it must be auto, cpu, cuda or cuda:N. Try auto."
     if not settings.levels:
         wrong["levels"] = "No pruning level is given. Try 0,0.25,0.5,0.75."
     if wrong:

@@ -161,7 +161,11 @@ def emissions_chart(data: pd.DataFrame) -> Chart:
     area = base.mark_area(color=ACCENT, opacity=0.25, line={"color": ACCENT, "strokeWidth": 2}).encode(x, left)
     power = base.mark_line(color=ORANGE, strokeWidth=1.2, strokeDash=[4, 2]).encode(x, right)
     hover = base.mark_point(opacity=0, size=120).encode(x, left, tooltip=tooltip)
-    both: Chart = alt.layer(alt.layer(area, hover), power).resolve_scale(y="independent").properties(height=HEIGHT, padding=PADDING)
+    both: Chart = (
+        alt.layer(alt.layer(area, hover), power)
+        .resolve_scale(y="independent")
+        .properties(height=HEIGHT, padding=PADDING)
+    )
     return both
 
 

@@ -32,7 +32,7 @@ class ResumeState:
 
     step: int
     config_hash: str
-    """`fingerprint` of the config that the run was started with."""
+    """Hash of the config that the run was started with."""
     model: dict[str, Tensor]
     state: dict[str, Any]
     """Tensors and plain values only: what ``torch.load(weights_only=True)`` reads."""
@@ -40,7 +40,7 @@ class ResumeState:
     """JSON: baseline measurement, emission totals, precision, elapsed seconds."""
 
 
-def fingerprint(text: str) -> str:
+def digest_text(text: str) -> str:
     """Return the SHA-256 of a text, as hex."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 

@@ -82,4 +82,6 @@ def curves_chart(data: pd.DataFrame, title: str) -> Chart:
     ]
     base = alt.Chart(data)
     lines = base.mark_line(strokeWidth=2).encode(x, y, colour, alt.StrokeDash("run:N", sort=None, legend=None))
-    return alt.layer(lines, base.mark_point(opacity=0, size=90).encode(x, y, tooltip=tooltip)).properties(height=360, padding=PADDING)
+    return alt.layer(lines, base.mark_point(opacity=0, size=90).encode(x, y, tooltip=tooltip)).properties(
+        height=360, padding=PADDING
+    )

@@ -16,6 +16,7 @@ MAHANEWS = ("mahanews-shc", "mahanews-lpc", "mahanews-ldc")
 PAPER_MODEL = "l3cube-pune/marathi-topic-all-doc-v2"
 
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
+DEVICE_PATTERN = r"^(auto|cpu|cuda(:[0-9]{1,2})?)$"
 
 
 class Part(BaseModel):
@@ -89,7 +90,7 @@ class TrainingConfig(Part):
     """Share of all steps over which the learning rate rises from 0; afterwards it falls linearly to 0."""
     max_grad_norm: Annotated[float, Field(gt=0, le=1e6, title="Gradient clipping norm")] = 1.0
     precision: Precision = "auto"
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", title="Device")] = "auto"
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN, title="Device")] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, title="Seed")] = 0
     evaluations: Annotated[int, Field(ge=1, le=1000, title="Evaluations")] = 10
     """How many times the student is measured on the validation split, evenly spread; the last one is at the last step."""
@@ -183,20 +184,32 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most {}"),
 }
 
+_NO_NUMBER = {
+    "finite_number": "a finite number, ",
+    "float_type": "a number, ",
+    "float_parsing": "a number, ",
+    "int_type": "a whole number, ",
+    "int_parsing": "a whole number, ",
+    "int_from_float": "a whole number, ",
+    "int_parsing_size": "a whole number, ",
+}
+
 
 def _complaints(model: type[BaseModel], error: ValidationError) -> dict[str, str]:
     """Turn pydantic's list into one sentence a field: what it is, what it must be, what to try."""
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        path = [str(part) for part in item["loc"]]
+        path = [str(part) for part in item["loc"]] or ["Settings"]
         dotted = ".".join(path)
         title, default, rule = _describe(model, path)
         value = _shown(item["input"])
         if item["type"] == "extra_forbidden":
             found[dotted] = f"There is no setting {dotted!r} (its value was {value}). Remove it."
             continue
-        must = rule if item["type"] in _BOUNDS else _must(item["type"], item["msg"], item.get("ctx", {}))
-        hint = f" Try {_shown(default)}." if default is not None and default != "" else ""
+        must = _must(item["type"], item["msg"], item.get("ctx", {}))
+        if rule and (item["type"] in _BOUNDS or item["type"] in _NO_NUMBER):
+            must = f"it must be {_NO_NUMBER.get(item['type'], '')}{rule}"
+        hint = "" if default is None or default == "" or isinstance(default, BaseModel) else f" Try {_shown(default)}."
         found[dotted] = f"{title} is {value}; {must}.{hint}"
     return found
 
@@ -220,7 +233,7 @@ def _describe(model: type[BaseModel], path: list[str]) -> tuple[str, Any, str]:
             if limit is not None:
                 limits.append(words.format(_shown(limit)))
     title = field.title or path[-1].replace("_", " ").capitalize()
-    return title, field.get_default(), "it must be " + " and ".join(limits)
+    return title, field.get_default(), " and ".join(limits)
 
 
 def _must(kind: str, message: str, context: dict[str, Any]) -> str:
@@ -229,10 +242,18 @@ def _must(kind: str, message: str, context: dict[str, Any]) -> str:
     if kind == "literal_error":
         return f"it must be one of {context.get('expected', '')}"
     if kind == "string_pattern_mismatch":
-        return f"it must match {context.get('pattern', '')}"
+        pattern = context.get("pattern", "")
+        return "it must be auto, cpu, cuda or cuda:N" if pattern == DEVICE_PATTERN else f"it must match {pattern}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "it must be a group of settings by name"
+    for theirs, ours in (("Input should be", "it must be"), ("String should have", "it must have")):
+        message = message.replace(theirs, ours, 1)
     return message[0].lower() + message[1:].rstrip(".")
 
 
 def _shown(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair could not be printed
+    if not text:
+        return "empty"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,7 +1,7 @@
 """One SQLite file that many processes and threads share.
 
-Write-ahead logging lets pages read while a worker writes. Connections are kept in a small pool: opening one at each call
-would checkpoint the log at each close. Every error of SQLite leaves here as a `JobError` that says what to do.
+Write-ahead logging lets pages read while a worker writes. Connections are kept in a small pool: opening one at each
+call would checkpoint the log at each close. Every error of SQLite leaves here as a `JobError` that says what to do.
 """
 
 import os

@@ -49,10 +49,14 @@ def layers_chart(dense: Shape, pruned: Shape) -> Chart:
     """Draw the layers from 1 (top) down: heads on the left, the FFN's width on the right, what goes in grey."""
     flat = alt.Scale(domain=[0, 1], nice=False)
     x = alt.X("start:Q", scale=flat, axis=None)
-    y = alt.Y("layer:O", title="Layer", axis=alt.Axis(ticks=False, domain=False, titleFontWeight="normal", labelOverlap=False))
+    y = alt.Y(
+        "layer:O", title="Layer", axis=alt.Axis(ticks=False, domain=False, titleFontWeight="normal", labelOverlap=False)
+    )
     kinds = {"Attention head": ORANGE, "FFN kept": ACCENT, "FFN removed": MUTED}
     colour = alt.Color("kind:N", scale=alt.Scale(domain=list(kinds), range=list(kinds.values())), legend=None)
-    faint = alt.Opacity("kind:N", scale=alt.Scale(type="ordinal", domain=list(kinds), range=[0.6, 1.0, 0.25]), legend=None)
+    faint = alt.Opacity(
+        "kind:N", scale=alt.Scale(type="ordinal", domain=list(kinds), range=[0.6, 1.0, 0.25]), legend=None
+    )
     tooltip = [
         alt.Tooltip("layer:O", title="Layer"),
         alt.Tooltip("kind:N", title="Part"),
@@ -101,7 +105,9 @@ def parts_chart(dense: Shape, pruned: Shape) -> Chart:
         scale=alt.Scale(domain=list(PARTS), range=list(PARTS.values())),
         legend=alt.Legend(orient="top", columns=3, symbolType="square", symbolStrokeWidth=0, offset=6),
     )
-    faint = alt.Opacity("part:N", scale=alt.Scale(domain=list(PARTS), type="ordinal", range=[0.6, 0.6, 1.0, 0.25, 0.6]), legend=None)
+    faint = alt.Opacity(
+        "part:N", scale=alt.Scale(domain=list(PARTS), type="ordinal", range=[0.6, 0.6, 1.0, 0.25, 0.6]), legend=None
+    )
     axis = alt.Axis(tickCount=6, titleFontWeight="normal", grid=False)
     x = alt.X("millions:Q", title="Parameters of the dense model (millions)", scale=alt.Scale(nice=False), axis=axis)
     tooltip = [

@@ -15,7 +15,8 @@ Basis = Literal["measured", "estimated"]
 class Record(BaseModel):
     """A frozen, closed JSON object."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # infinite and undefined numbers become strings: as null they could not be read back
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class SplitReport(Record):

@@ -33,15 +33,17 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
     student = loop.compacted()
     if loop.pruner:
         yield _compacted_event(loop, masked, student)
-    dense_latency, latency = loop.rival_latencies(student, budget_s=2.0)
-    validation = loop.validation_scores(student)
+    dense_latency, latency = loop.yardstick.latencies(student, budget_s=2.0)
+    validation = loop.yardstick.validation_scores(student)
     assert loop.baseline is not None
     baseline = loop.baseline
     dense_validation = None
     if baseline.accuracy is not None and baseline.macro_f1 is not None:
         dense_validation = (baseline.accuracy, baseline.macro_f1)
-    dense = measure(prepared.dense, dense_latency, validation=dense_validation, test=loop.test_scores(prepared.dense))
-    measured = measure(student, latency, validation=validation, test=loop.test_scores(student))
+    dense = measure(
+        prepared.dense, dense_latency, validation=dense_validation, test=loop.yardstick.test_scores(prepared.dense)
+    )
+    measured = measure(student, latency, validation=validation, test=loop.yardstick.test_scores(student))
     path = loop.folder / "model"
     save_model(path, student, prepared.tokenizer)
     loop.meter.stop()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from engine.bases import Base, download
+from engine.bases import TOKENIZER_FILES, Base, download
 from engine.errors import CheckpointError
 from engine.shapes import COMPACT, MURIL, Shape
 from engine.tokenization import learn_tokenizer
@@ -79,6 +79,18 @@ def load_folder(folder: Path) -> Loaded:
     Raises:
         CheckpointError: naming the file at fault and what to do.
     """
+    model, has_head = _load_weights(folder)
+    tokenizer = _load_tokenizer(folder)
+    if len(tokenizer) > model.config.vocab_size:
+        raise CheckpointError(
+            f"The tokenizer in {folder} has {len(tokenizer):,} tokens and the model only {model.config.vocab_size:,}. "
+            "They do not belong together; take both from the same place."
+        )
+    return Loaded(model.eval(), tokenizer, trained=True, has_head=has_head)
+
+
+def _load_weights(folder: Path) -> tuple[BertForSequenceClassification, bool]:
+    """Return the model, and whether its head was among the weights."""
     weights = "model.safetensors" if list(folder.glob("*.safetensors")) else "pytorch_model.bin"
     try:
         model, info = BertForSequenceClassification.from_pretrained(
@@ -88,46 +100,59 @@ def load_folder(folder: Path) -> Loaded:
             local_files_only=True,
             weights_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{folder / weights} holds pickled objects that only running code could load. "
             "Ask for the model as safetensors, or convert it with save_pretrained where you trust it."
         ) from None
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise CheckpointError(
-                f"{folder / weights} would need code to load and was refused. Ask for the model as safetensors."
-            ) from None
+    except Exception as error:  # noqa: BLE001 - a torn or foreign file makes these libraries raise almost anything
+        _reraise_if_out_of_memory(error)
         raise CheckpointError(
             f"The model in {folder} cannot be loaded: {_first_line(error)} Save it again with save_pretrained."
         ) from None
+    if info["mismatched_keys"]:
+        name, stored, expected = min(info["mismatched_keys"])
+        raise CheckpointError(
+            f"{folder / weights} does not fit config.json: {name} has the shape {tuple(stored)} and should have "
+            f"{tuple(expected)}. Take both from the same place."
+        )
     missing = set(info["missing_keys"])
     head_missing = {key for key in missing if key.startswith(("classifier.", "bert.pooler."))}
     if missing - head_missing:
         raise CheckpointError(
-            f"The weights in {folder} lack {len(missing - head_missing)} tensors, such as {sorted(missing - head_missing)[0]}. "
+            f"The weights in {folder} lack {len(missing - head_missing)} tensors, such as {min(missing - head_missing)}. "
             "The file is torn or of another model; save or download it again."
         )
+    return model, not head_missing
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):  # transformers would make up an empty one
+        raise CheckpointError(f"{folder} holds no tokenizer. Add its tokenizer.json or vocab.txt.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - as above
+        _reraise_if_out_of_memory(error)
         raise CheckpointError(
-            f"The tokenizer in {folder} cannot be loaded: {_first_line(error)} Add tokenizer.json or vocab.txt."
+            f"The tokenizer in {folder} cannot be loaded: {_first_line(error)} "
+            "Save it again with save_pretrained, or give its tokenizer.json or vocab.txt."
         ) from None
-    if len(tokenizer) > model.config.vocab_size:
-        raise CheckpointError(
-            f"The tokenizer in {folder} has {len(tokenizer):,} tokens and the model only {model.config.vocab_size:,}. "
-            "They do not belong together; take both from the same place."
-        )
-    return Loaded(model.eval(), tokenizer, trained=True, has_head=not head_missing)
+    return tokenizer
+
+
+def _reraise_if_out_of_memory(error: Exception) -> None:
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        raise error
 
 
 def head_by_name(model: BertForSequenceClassification, labels: Sequence[str]) -> list[int] | None:
     """Return for each dataset label the row of the model's head with that name, or None if one is missing."""
     rows = {str(name).strip().casefold(): int(index) for index, name in model.config.id2label.items()}
     wanted = [label.strip().casefold() for label in labels]
-    if len(rows) != len(model.config.id2label) or any(name not in rows for name in wanted):
+    ambiguous = len(rows) != len(model.config.id2label) or len(set(wanted)) != len(wanted)
+    if ambiguous or any(name not in rows for name in wanted):
         return None
     return [rows[name] for name in wanted]
 

@@ -5,7 +5,7 @@ Source of the layout: Devlin et al. 2018, section 3; checked against the real te
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from engine.errors import CheckpointError
@@ -74,7 +74,7 @@ def read_shape(folder: Path) -> Shape:
     path = folder / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}). Give a folder with config.json, tokenizer and weights."
         ) from None
@@ -84,7 +84,7 @@ def read_shape(folder: Path) -> Shape:
             f"{path} describes a model of type {kind!r}; only 'bert' is supported. Choose a BERT model."
         )
     try:
-        return Shape(
+        shape = Shape(
             layers=int(values["num_hidden_layers"]),
             hidden_size=int(values["hidden_size"]),
             heads=int(values["num_attention_heads"]),
@@ -94,5 +94,12 @@ def read_shape(folder: Path) -> Shape:
             positions=int(values.get("max_position_embeddings", 512)),
             token_types=int(values.get("type_vocab_size", 2)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{path} lacks or garbles {error}. Save the model again with save_pretrained.") from None
+    wrong = {name: value for name, value in asdict(shape).items() if value < 1}
+    if wrong or shape.hidden_size % shape.heads:
+        raise CheckpointError(
+            f"{path} describes a model that cannot be ({wrong or f'{shape.heads} heads in {shape.hidden_size} values'}). "
+            "Save the model again with save_pretrained."
+        )
+    return shape

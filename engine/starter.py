@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.bases import STARTER
 from engine.config import DataConfig, RunConfig
 from engine.data import load_data
+from engine.errors import TrainingError
 from engine.events import Evaluated, RunFinished, RunResult
 from engine.home import run_folder
 from engine.model import random_model
@@ -54,7 +55,8 @@ def build(epochs: int, learning_rate: float, destination: Path) -> RunResult:
                 print(f"step {event.step}: validation accuracy {percent(event.measurement.accuracy)}", file=sys.stderr)
             if isinstance(event, RunFinished):
                 result = event.result
-        assert result is not None
+        if result is None:
+            raise TrainingError("The starter's training ended without a result.")
         model = run_folder(home, "starter") / "model"
         (model / "README.md").write_text(_card(result, epochs, learning_rate), encoding="utf-8")
         replace_folder(destination, lambda folder: shutil.copytree(model, folder, dirs_exist_ok=True))

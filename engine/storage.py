@@ -33,18 +33,30 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         write(temporary)
-        for path in temporary.rglob("*"):
+        for path in [*temporary.rglob("*"), temporary]:
+            # mkdtemp and safetensors make them private; a finished model may be read by others
+            path.chmod(0o755 if path.is_dir() else 0o644)
             _flush(path)
-        temporary.chmod(0o755)  # mkdtemp makes it private; a finished model may be read by others
-        former = folder.with_name(f".{folder.name}.former")
-        if folder.exists():
-            shutil.rmtree(former, ignore_errors=True)
-            folder.rename(former)
-        temporary.rename(folder)
-        shutil.rmtree(former, ignore_errors=True)
+        _swap(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _flush(folder.parent)
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    """Put a folder in place of another, which comes back if that fails."""
+    former = folder.with_name(f".{folder.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    moved = folder.exists()
+    if moved:
+        folder.rename(former)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if moved:
+            former.rename(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def folder_bytes(folder: Path) -> int:

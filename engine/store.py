@@ -1,7 +1,8 @@
 """Runs and their events, in one SQLite file that every process opens for itself.
 
-A run is a row (see `runs`); what it says about itself are rows of ``events``. `append` also keeps the run's row up to date
-(step, error, result), so that a list of hundreds of runs never reads an event. Every change of state goes through `_move`.
+A run is a row (see `runs`); what it says about itself are rows of ``events``. `append` also keeps the run's row up to
+date (step, error, result), so that a list of hundreds of runs never reads an event. Every change of state goes through
+`_move`.
 """
 
 import secrets

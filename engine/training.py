@@ -5,13 +5,10 @@ movement pruning of the student while it is fine-tuned, optionally distilled fro
 energy measured throughout. A run measures its own dense baseline first and its compacted student at the end.
 """
 
-import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,20 +16,19 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import BertForSequenceClassification, get_linear_schedule_with_warmup
 
-from engine.checkpoints import ResumeState, fingerprint, load_resume_state, save_resume_state
+from engine.checkpoints import load_resume_state, save_resume_state
 from engine.compaction import compact, compact_whole
 from engine.config import RunConfig, TrainingConfig
 from engine.data import batches
 from engine.distillation import distillation_loss, load_teacher, save_teacher
 from engine.emissions import EmissionsMeter, EmissionsTotals
 from engine.errors import Diverged, OutOfMemory
-from engine.evaluation import collate, measure, measure_latency, predict_logits, scores
+from engine.evaluation import collate, predict_logits
 from engine.events import (
     BaselineMeasured,
     CheckpointSaved,
     Evaluated,
     Event,
-    Latency,
     Measurement,
     ModelLoaded,
     Notice,
@@ -43,12 +39,14 @@ from engine.events import (
 )
 from engine.finish import finish
 from engine.home import run_folder
+from engine.optimization import Window, default_learning_rate, make_optimizer
 from engine.precision import choose_precision
 from engine.preparation import Prepared, choose_device, device_name, prepare
 from engine.pruning import DensitySchedule, NeuronPruner
+from engine.resuming import capture, fingerprint, restore
+from engine.yardstick import Yardstick
 
 LOG_EVERY_S = 0.5
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def train(
@@ -91,9 +89,10 @@ def train(
 def _train(
     config: RunConfig, run_id: str, home: Path, should_stop: Callable[[], bool], resume: bool
 ) -> Iterator[Event]:
+    began = time.perf_counter()
     folder = run_folder(home, run_id)
     device = choose_device(config.training.device)
-    former, passed_over = load_resume_state(folder / "resume", _config_hash(config)) if resume else (None, [])
+    former, passed_over = load_resume_state(folder / "resume", fingerprint(config)) if resume else (None, [])
     precision, reason = choose_precision(config.training.precision, device.type)
     if former and former.facts["device"] == device.type:
         precision, reason = former.facts["precision"], "as before the stop"
@@ -118,10 +117,10 @@ def _train(
             else:
                 yield item
         assert prepared is not None
-        loop = Loop(config, prepared, meter, folder, precision)
+        loop = Loop(config, prepared, meter, folder, precision, began)
         yield loop.describe()
         if former:
-            loop.restore(former)
+            restore(loop, former)
         else:
             yield loop.measure_baseline()
         if prepared.distilling:
@@ -134,30 +133,17 @@ def _train(
         yield from finish(loop, run_id)
 
 
-@dataclass
-class Window:
-    """Sums since the last log, kept on the device so that no step waits for it."""
-
-    steps: int = 0
-    texts: int = 0
-    tokens: int = 0
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    began: float = field(default_factory=time.perf_counter)
-
-    def add(self, parts: dict[str, Tensor], texts: int, tokens: int) -> None:
-        self.steps, self.texts, self.tokens = self.steps + 1, self.texts + texts, self.tokens + tokens
-        for name, value in parts.items():
-            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
-
-    def mean(self, name: str) -> float | None:
-        return float(self.sums[name]) / self.steps if name in self.sums else None
-
-
 class Loop:
     """The state between two steps, and what happens in one."""
 
     def __init__(
-        self, config: RunConfig, prepared: Prepared, meter: EmissionsMeter, folder: Path, precision: str
+        self,
+        config: RunConfig,
+        prepared: Prepared,
+        meter: EmissionsMeter,
+        folder: Path,
+        precision: str,
+        began: float,
     ) -> None:
         self.config, self.prepared, self.meter, self.folder, self.precision = config, prepared, meter, folder, precision
         training = config.training
@@ -174,16 +160,16 @@ class Loop:
         self.accelerator = Accelerator(
             cpu=prepared.device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision
         )
-        optimizer = self._optimizer()
+        optimizer = make_optimizer(self.student, config, self.learning_rate, fused=prepared.device.type == "cpu")
         scheduler = get_linear_schedule_with_warmup(
             optimizer, round(training.warmup_share * self.total_steps), self.total_steps
         )
         self.model, self.optimizer, self.scheduler = self.accelerator.prepare(self.student, optimizer, scheduler)
-        self._dense_timed = self._timed(prepared.dense)
+        self.yardstick = Yardstick(prepared, precision)
         self.teacher: Tensor | None = None
         self.baseline: Measurement | None = None
         self.step, self.skipped_steps, self.stopped = 0, 0, False
-        self.elapsed_before_s, self._began = 0.0, time.perf_counter()
+        self.elapsed_before_s, self._began = 0.0, began  # perf_counter seconds
         torch.manual_seed(training.seed)
 
     @property
@@ -211,9 +197,7 @@ class Loop:
     def measure_baseline(self) -> BaselineMeasured:
         """Measure the dense base on the run's own validation split and device, before the first step."""
         self.meter.phase("evaluation")
-        latency = measure_latency([self._dense_timed], self.prepared.max_length)[0]
-        validation = self.validation_scores(self.prepared.dense)
-        self.baseline = measure(self.prepared.dense, latency, validation=validation)
+        self.baseline = self.yardstick.baseline()
         self.meter.phase("training")
         return BaselineMeasured(measurement=self.baseline)
 
@@ -236,6 +220,8 @@ class Loop:
             for indices in self._rest_of_epoch():
                 if should_stop():
                     self.stopped = True
+                    if window.steps:  # also makes sure that what is saved is finite
+                        yield self._log(window, (time.perf_counter() - began) / (self.step - began_step))
                     return
                 parts, tokens = self._take_step(indices)
                 window.add(parts, len(indices), tokens)
@@ -287,6 +273,10 @@ class Loop:
         self.step += 1
         return parts, inputs["input_ids"].numel()
 
+    def save(self) -> CheckpointSaved:
+        """Write everything that the next step depends on."""
+        return CheckpointSaved(step=self.step, size_bytes=save_resume_state(self.folder / "resume", capture(self)))
+
     def _log(self, window: Window, pace_s: float) -> StepLogged:
         """Report the window's averages.
 
@@ -328,107 +318,14 @@ class Loop:
 
     def _evaluate(self) -> Evaluated:
         self.meter.phase("evaluation")
-        small = self.compacted()
-        dense_latency, latency = self.rival_latencies(small)
-        measurement = measure(small, latency, validation=self.validation_scores(small))
+        measurement, dense_latency = self.yardstick.student(self.compacted())
         self.meter.phase("training")
         return Evaluated(step=self.step, measurement=measurement, dense_latency_ms=dense_latency)
-
-    def validation_scores(self, model: BertForSequenceClassification) -> tuple[float, float] | None:
-        """Return accuracy and macro-F1 on the validation split, or None for a shape without meaning."""
-        if not self.prepared.shows_accuracy:
-            return None
-        logits = predict_logits(model, self.prepared.validation_ids, self.prepared.pad_id)
-        return scores(logits, self.prepared.data.validation.labels)
-
-    def test_scores(self, model: BertForSequenceClassification) -> tuple[float, float] | None:
-        """Return accuracy and macro-F1 on the test split; called once, at the end."""
-        if not self.prepared.shows_accuracy:
-            return None
-        logits = predict_logits(model, self.prepared.test_ids, self.prepared.pad_id)
-        return scores(logits, self.prepared.data.test.labels)
-
-    def rival_latencies(self, small: BertForSequenceClassification, budget_s: float = 1.0) -> tuple[Latency, Latency]:
-        """Time dense base and student in turns, in the run's precision."""
-        pair = measure_latency([self._dense_timed, self._timed(small)], self.prepared.max_length, budget_s=budget_s)
-        return pair[0], pair[1]
-
-    def _timed(self, model: BertForSequenceClassification) -> BertForSequenceClassification:
-        """Return the model in the run's precision: a copy, unless that is fp32."""
-        return model if self.precision == "fp32" else copy.deepcopy(model).to(_DTYPES[self.precision])
-
-    def save(self) -> CheckpointSaved:
-        """Write everything that the next step depends on."""
-        random_states = {"cpu": torch.get_rng_state()}
-        if self.prepared.device.type == "cuda":
-            random_states["cuda"] = torch.cuda.get_rng_state(self.prepared.device)
-        scaler = self.accelerator.scaler
-        facts: dict[str, Any] = {
-            "precision": self.precision,
-            "device": self.prepared.device.type,
-            "elapsed_s": self.elapsed_s,
-            "skipped_steps": self.skipped_steps,
-            "emissions": self.meter.totals().model_dump(mode="json"),
-            "baseline": self.baseline.model_dump(mode="json") if self.baseline else None,
-        }
-        state = {
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": scaler.state_dict() if scaler is not None else None,
-            "random": random_states,
-        }
-        resume = ResumeState(self.step, _config_hash(self.config), self.student.state_dict(), state, facts)
-        return CheckpointSaved(step=self.step, size_bytes=save_resume_state(self.folder / "resume", resume))
-
-    def restore(self, former: ResumeState) -> None:
-        """Go back to a saved state."""
-        self.student.load_state_dict(former.model)
-        self.optimizer.load_state_dict(former.state["optimizer"])
-        self.scheduler.load_state_dict(former.state["scheduler"])
-        if self.accelerator.scaler is not None and former.state["scaler"]:
-            self.accelerator.scaler.load_state_dict(former.state["scaler"])
-        self.step = former.step
-        self.elapsed_before_s = float(former.facts["elapsed_s"])
-        self.skipped_steps = int(former.facts["skipped_steps"])
-        self.baseline = Measurement.model_validate(former.facts["baseline"])
-        torch.set_rng_state(former.state["random"]["cpu"])
-        if self.prepared.device.type == "cuda" and "cuda" in former.state["random"]:
-            torch.cuda.set_rng_state(former.state["random"]["cuda"], self.prepared.device)
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        """AdamW: no decay for biases, layer norms and mask scores; a rate of their own for the scores."""
-        training = self.config.training
-        decayed: list[torch.nn.Parameter] = []
-        plain: list[torch.nn.Parameter] = []
-        score: list[torch.nn.Parameter] = []
-        for name, parameter in self.student.named_parameters():
-            group = score if name.endswith("mask_scores") else decayed if parameter.ndim >= 2 else plain
-            group.append(parameter)
-        groups = [
-            {"params": decayed, "weight_decay": training.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        if score:
-            groups.append({"params": score, "weight_decay": 0.0, "lr": self.config.pruning.mask_learning_rate})
-        # on a GPU the fused kernel would hide from Accelerate which steps the loss scaler skipped
-        return torch.optim.AdamW(groups, lr=self.learning_rate, fused=self.prepared.device.type == "cpu" or None)
-
-
-def default_learning_rate(hidden_size: int, *, trained: bool) -> float:
-    """Return the peak learning rate for a base: wide pre-trained models want small steps, small random ones large."""
-    if hidden_size >= 512:
-        return 5e-5
-    return 3e-4 if trained else 1e-3
 
 
 def _spread(total: int, count: int) -> set[int]:
     """Return ``count`` steps spread evenly up to and including the last."""
     return {max(1, round(total * (number + 1) / count)) for number in range(count)}
-
-
-def _config_hash(config: RunConfig) -> str:
-    """Fingerprint what a saved state depends on; a new name changes nothing."""
-    return fingerprint(config.model_dump_json(exclude={"name"}))
 
 
 def _memory_message(owner: str, training: TrainingConfig) -> str:

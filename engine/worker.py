@@ -1,7 +1,8 @@
 """One process works on one run: ``python -m engine.worker RUN_ID``.
 
-It waits for its turn (the queue's order and the lock of its device), runs `training.train`, writes what that yields, and
-turns whatever goes wrong into a `RunFailed`. While it waits it imports nothing heavy, so a long queue costs little memory.
+It waits for its turn (the queue's order and the lock of its device), runs `training.train`, writes what that yields,
+and turns whatever goes wrong into a `RunFailed`. While it waits it imports nothing heavy, so a long queue costs little
+memory.
 """
 
 import os

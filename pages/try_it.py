@@ -6,8 +6,8 @@ from engine import answers
 from engine.errors import ChhatniError
 from engine.export import to_csv
 from pages.shared import topics, words
-from pages.shared.classify import LIMIT_CHARACTERS, Outcome, classify_file, classify_text
-from pages.shared.studio import finished, reconciled_store, run_label, show_error
+from pages.shared.classify import LIMIT_CHARACTERS, PASSES, Outcome, classify_file, classify_text
+from pages.shared.studio import finished, reconciled_store, show_error
 
 MODELS, TEXT, ANSWERS, TABLE = "try_models", "try_text", "try_answers", "try_table"
 SIDE_BY_SIDE = 3
@@ -33,7 +33,7 @@ def show_outcome(outcome: Outcome) -> None:
         data = answers.probability_frame(said.probabilities, names)
         st.altair_chart(answers.probability_chart(data), width="stretch", key=f"bars_{outcome.source}")
         st.caption(
-            f"{words.milliseconds(said.latency_ms)} measured, one text after a warm-up · {said.tokens:,} tokens read · "
+            f"{words.milliseconds(said.latency_ms)} measured, one text, median of {PASSES} passes · {said.tokens:,} tokens read · "
             f"{words.count(outcome.parameters)} parameters, {words.size(outcome.size_bytes)}"
         )
         if said.truncated:
@@ -70,8 +70,10 @@ def one_text(titles: dict[str, str]) -> None:
             "They read a few hundred tokens at most.",
             icon=":material/content_cut:",
         )
-    with st.container(border=True):
-        st.text(asked if len(asked) <= 600 else asked[:600] + " …")
+    if asked != text:
+        with st.container(border=True):
+            st.caption("The answers below are for this text")
+            st.text(asked if len(asked) <= 600 else asked[:600] + " …")
     for column, outcome in zip(st.columns(len(outcomes)), outcomes, strict=True):
         with column:
             show_outcome(outcome)
@@ -86,25 +88,19 @@ def one_file(titles: dict[str, str]) -> None:
     )
     column = st.text_input("Text column", key="try_column", placeholder="found by itself")
     source = st.selectbox("Model", list(titles), format_func=titles.__getitem__, key="try_file_model")
-    if st.button(
+    pressed = st.button(
         "Classify the file", type="primary", icon=":material/table:", disabled=upload is None, key="classify_file"
-    ):
-        assert_upload = upload
-        if assert_upload is not None:
-            bar = st.progress(0.0, text="Loading the model")
-            try:
-                st.session_state[TABLE] = classify_file(
-                    assert_upload.name,
-                    assert_upload.getvalue(),
-                    column.strip() or None,
-                    source,
-                    store.home,
-                    bar.progress,
-                )
-            except ChhatniError as error:
-                st.session_state.pop(TABLE, None)
-                show_error(error)
-            bar.empty()
+    )
+    if pressed and upload is not None:
+        bar = st.progress(0.0, text="Loading the model")
+        try:
+            st.session_state[TABLE] = classify_file(
+                upload.name, upload.getvalue(), column.strip() or None, source, store.home, bar.progress
+            )
+        except ChhatniError as error:
+            st.session_state.pop(TABLE, None)
+            show_error(error)
+        bar.empty()
     if TABLE not in st.session_state:
         return
     found = st.session_state[TABLE]
@@ -117,7 +113,17 @@ def one_file(titles: dict[str, str]) -> None:
     table = answers.answers_frame(found.predictions, topics.MARATHI)
     left, right = st.columns([0.7, 0.3])
     with left:
-        st.dataframe(table, width="stretch", height=420, hide_index=True, key="try_rows")
+        st.dataframe(
+            table,
+            width="stretch",
+            height=420,
+            hide_index=True,
+            key="try_rows",
+            column_config={
+                "Probability (%)": st.column_config.NumberColumn(format="%.1f"),
+                "Latency (ms)": st.column_config.NumberColumn(format="%.2f"),
+            },
+        )
     with right:
         counts = answers.topics_frame(found.predictions)
         st.dataframe(counts, width="stretch", hide_index=True, key="try_counts")
@@ -139,7 +145,9 @@ except ChhatniError as trouble:
     show_error(trouble)
     st.stop()
 names = {"starter": "Starter (ships with the studio)"}
-names |= {run.run_id: run_label(run) for run, result in finished(runs) if result.student.accuracy is not None}
+names |= {
+    run.run_id: f"{run.title} · {run.run_id}" for run, result in finished(runs) if result.student.accuracy is not None
+}
 wanted = st.query_params.get("model")
 if MODELS not in st.session_state or (wanted in names and st.session_state.get("try_wanted") != wanted):
     st.session_state[MODELS] = [wanted] if wanted in names else ["starter"]

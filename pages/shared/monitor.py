@@ -110,7 +110,8 @@ def show_metrics(run: Run, timeline: Timeline) -> None:
         speed = "–" if step is None else f"{step.texts_per_s:,.0f} texts/s"
         _metric("Throughput", speed, "" if step is None else f"{step.tokens_per_s:,.0f} tokens/s")
         used = "–" if sample is None else words.scaled(1000 * sample.emissions_kg, "g")
-        _metric("Emissions (CO₂e)", used, "" if sample is None else f"{words.energy(sample.energy_kwh)} · {sample.country}"
+        _metric(
+            "Emissions (CO₂e)", used, "" if sample is None else f"{words.energy(sample.energy_kwh)} · {sample.country}"
         )
 
 

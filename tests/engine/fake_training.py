@@ -1,7 +1,8 @@
 """Make-believe training for the tests of the queue, and one sample of every event.
 
-What it does stands in the run's name: ``steps=20 pause_s=0.05`` takes twenty steps of 50 ms. ``stubborn`` never asks whether
-to stop, ``diverge`` fails at the third step. As a program it is a worker like `engine.worker`, with this training.
+What it does stands in the run's name: ``steps=20 pause_s=0.05`` takes twenty steps of 50 ms. ``stubborn`` never asks
+whether to stop, ``diverge`` fails at the third step. As a program it is a worker like `engine.worker`, with this
+training.
 """
 
 import sys

@@ -243,7 +243,7 @@ def test_a_worker_that_dies_at_once_tells_why(store: RunStore, monkeypatch: pyte
 
 def test_a_worker_that_cannot_be_started_leaves_no_run(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "WORKER_COMMAND", (str(store.home / "no-python"),))
-    with pytest.raises(JobError, match="could not be started .*no-python"):
+    with pytest.raises(JobError, match=r"could not be started .*no-python"):
         start(store)
     assert store.runs() == []
     assert list((store.home / "runs").iterdir()) == []
@@ -294,7 +294,7 @@ def test_resume_refuses_what_is_active_or_done(store: RunStore) -> None:
     with pytest.raises(JobError, match="Stop it first, or let it go on"):
         jobs.resume(store, run.run_id)
     wait(store, run.run_id, "done")
-    with pytest.raises(JobError, match="is done, so it cannot be resumed. Start a copy"):
+    with pytest.raises(JobError, match=r"is done, so it cannot be resumed\. Start a copy"):
         jobs.resume(store, run.run_id)
 
 

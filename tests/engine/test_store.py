@@ -196,20 +196,22 @@ def test_any_sequence_of_moves_stays_legal(store: RunStore, steps: list[tuple[Ru
 
 
 def test_of_many_who_set_a_state_at_once_one_succeeds(store: RunStore) -> None:
-    run_id = store.create(RunConfig(), "cpu").run_id
-    outcomes: list[bool] = []
-    gate = threading.Barrier(8)
+    runs = [store.create(RunConfig(), "cpu") for _ in range(20)]
+    outcomes: list[str] = []
+    gate = threading.Barrier(6)
 
     def move() -> None:
-        gate.wait()
-        outcomes.append(store.set_state(run_id, "starting", expected={"queued"}))
+        for run in runs:
+            gate.wait()
+            if store.set_state(run.run_id, "starting", expected={"queued"}):
+                outcomes.append(run.run_id)
 
-    threads = [threading.Thread(target=move) for _ in range(8)]
+    threads = [threading.Thread(target=move) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == [False] * 7 + [True]
+        thread.join(timeout=20)
+    assert outcomes == [run.run_id for run in runs]
 
 
 def test_a_resumed_run_goes_to_the_end_of_the_queue_as_new(store: RunStore) -> None:
@@ -389,6 +391,21 @@ def test_one_store_serves_many_threads(store: RunStore) -> None:
 # --- a database in trouble --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("error", [JobError("no"), ValueError("no"), KeyboardInterrupt()])
+def test_what_is_cut_short_is_not_kept(store: RunStore, error: BaseException) -> None:
+    run = store.create(RunConfig(), "cpu")
+
+    def cut_short() -> None:
+        with store._database.writing() as connection:
+            connection.execute("DELETE FROM runs")
+            raise error
+
+    with pytest.raises(type(error)):
+        cut_short()
+    assert store.runs() == [run]
+    store.append(run.run_id, notices(1))
+
+
 def test_a_full_disk_is_said_and_takes_nothing_away(store: RunStore) -> None:
     run_id = store.create(RunConfig(), "cpu").run_id
     store.append(run_id, notices(2))
@@ -455,7 +472,7 @@ def test_rows_of_another_version_are_said(store: RunStore) -> None:
 
 def test_a_home_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(JobError, match="cannot be made .*CHHATNI_HOME"):
+    with pytest.raises(JobError, match=r"cannot be made .*CHHATNI_HOME"):
         RunStore(tmp_path / "file" / "runs.db").runs()
 
 

@@ -179,7 +179,7 @@ def seed_run(
 ) -> Run:
     """Put one run of a state, with the events it would have, into the store; active ones live in this process."""
     run = store.create(made, "cpu")
-    store.set_process(run.run_id, os.getpid(), process_created(os.getpid()))
+    store.set_process(run, os.getpid(), process_created(os.getpid()))
     folder = store.home / "runs" / run.run_id
     folder.mkdir(parents=True)
     (folder / "log.txt").write_text(log, encoding="utf-8")

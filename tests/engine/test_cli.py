@@ -1,0 +1,250 @@
+"""The command line: what it accepts, prints, refuses, and leaves behind."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig
+
+from engine.cli import build_parser, config_from, density_of_level, main
+from engine.errors import ConfigError
+from engine.home import REPOSITORY
+from engine.model import random_model
+from engine.shapes import Shape
+from engine.store import RunStore
+from engine.tokenization import learn_tokenizer
+
+COMMANDS = ("train", "runs", "show", "stop", "resume", "classify", "bench")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CHHATNI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.csv"
+    words = {"खेळ": "क्रिकेट सामना", "आरोग्य": "डॉक्टर औषध", "प्रवास": "किल्ला समुद्र"}
+    rows = [f"{text} {number},{label}" for label, text in words.items() for number in range(20)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    tokenizer = learn_tokenizer(["क्रिकेट सामना डॉक्टर औषध किल्ला समुद्र 0123456789"], 200, 32)
+    model = random_model(Shape(2, 32, 2, 64, len(tokenizer), 3, positions=32), ["आरोग्य", "खेळ", "प्रवास"], seed=0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def options(*arguments: str, store: RunStore) -> Any:
+    return config_from(build_parser().parse_args(["train", *arguments]), store)
+
+
+def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_whole_story_from_training_to_classifying(
+    home: Path, dataset: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(dataset), "--model", str(base), "--prune", "0.5", "--distill", "--max-steps", "4"]
+    assert main(["train", *arguments, "--max-length", "16", "--precision", "fp32", "--name", "tiny", "--json"]) == 0
+    result = printed_json(capsys)
+    assert result["state"] == "done"
+    assert result["student"]["parameters"] < result["dense"]["parameters"]
+    for side in ("dense", "student"):
+        assert set(result[side]) >= {"parameters", "size_bytes", "flops", "accuracy", "macro_f1", "latency_ms"}
+        assert {"p50", "p95"} <= set(result[side]["latency_ms"])
+    expected = {"speedup", "speedup_ceiling", "energy_kwh", "emissions_kg", "duration_s", "device", "precision", "data"}
+    assert expected <= set(result)
+
+    assert main(["runs", "--json"]) == 0
+    assert [run["state"] for run in printed_json(capsys)] == ["done"]
+    assert main(["show", "tiny", "--json"]) == 0
+    assert printed_json(capsys)["run_id"] == result["run_id"]
+    for command in (["runs"], ["show", result["run_id"]]):
+        assert main(command) == 0
+        assert "50 %" in capsys.readouterr().out
+
+    texts = dataset.parent / "lines.txt"
+    texts.write_text("क्रिकेट सामना\nडॉक्टर औषध\n", encoding="utf-8")
+    assert main(["classify", "--model", "tiny", "--file", str(texts), "किल्ला समुद्र", "--json"]) == 0
+    answers = printed_json(capsys)
+    assert [answer["text"] for answer in answers] == ["किल्ला समुद्र", "क्रिकेट सामना", "डॉक्टर औषध"]
+    for answer in answers:
+        assert answer["label"] in ("खेळ", "आरोग्य", "प्रवास")
+        assert 0 < answer["confidence"] <= 1
+        assert answer["latency_ms"] > 0
+
+    assert main(["stop", "tiny"]) == 2
+    assert main(["resume", "tiny"]) == 2
+    assert "done" in capsys.readouterr().err
+
+
+def test_a_detached_run_is_stopped_and_resumed(
+    home: Path, dataset: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(dataset), "--model", str(base), "--max-steps", "100000", "--max-length", "16"]
+    assert main(["train", *arguments, "--precision", "fp32", "--detach", "--json"]) == 0
+    run_id = printed_json(capsys)["run_id"]
+    assert main(["stop", run_id]) == 0
+    store = RunStore(home / "runs.db")
+    assert wait_for_end(store, run_id) == "stopped"
+    assert main(["resume", run_id, "--detach"]) == 0
+    assert main(["stop", run_id, "--force"]) == 0
+    assert wait_for_end(store, run_id) in ("stopped", "interrupted")
+
+
+def wait_for_end(store: RunStore, run_id: str) -> str:
+    import time
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        state = store.get(run_id).state
+        if state in ("stopped", "interrupted", "failed", "done"):
+            return state
+        time.sleep(0.1)
+    raise AssertionError(f"still {state} after 60 s")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "nowhere.csv"], "nowhere.csv"),
+        (["--data", "{dataset}", "--label-column", "topic"], "topic"),
+        (["--data", "{one_label}"], "one label"),
+        (["--data", "{once}"], "rare"),
+        (["--data", "{bytes}"], "UTF-8"),
+        (["--prune", "1.0"], "Pruning level is 1.0"),
+        (["--prune", "25"], "Did you mean 0.25"),
+        (["--prune", "much"], "Pruning level is much"),
+        (["--epochs", "0", "--batch-size", "x", "--country", "Wakanda"], "Epochs is 0"),
+        (["--model", "no-such-run"], "no-such-run"),
+        (["--model", "{pickle}"], "safetensors"),
+        (["--precision", "fp16", "--device", "cpu"], "needs a GPU"),
+        (["--model", "owner/no-such-model"], "cannot be fetched"),
+    ],
+)
+def test_wrong_input_is_one_clear_error_and_leaves_no_run(
+    home: Path,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    files = {
+        "dataset": dataset,
+        "one_label": tmp_path / "one_label.csv",
+        "once": tmp_path / "once.csv",
+        "bytes": tmp_path / "bytes.csv",
+        "pickle": tmp_path / "pickle",
+    }
+    files["one_label"].write_text("text,label\nएक,खेळ\nदोन,खेळ\nतीन,खेळ\n", encoding="utf-8")
+    files["once"].write_text(dataset.read_text(encoding="utf-8") + "एकटा,rare\n", encoding="utf-8")
+    files["bytes"].write_bytes(b"text,label\n\xe0\xa4\xff\xfe,x\n")
+    files["pickle"].mkdir()
+    BertConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2).save_pretrained(files["pickle"])
+    torch.save({"weight": Path("/")}, files["pickle"] / "pytorch_model.bin")  # a class that unpickling would call
+    filled = [argument.format(**files) for argument in arguments]
+    if "--data" not in filled:
+        filled += ["--data", str(dataset)]
+    if "--model" not in filled:
+        filled += ["--model", "compact"]
+    assert main(["train", *filled]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert RunStore(home / "runs.db").runs() == []
+    assert not list((home / "runs").glob("*"))
+
+
+def test_every_wrong_setting_is_said_at_once(home: Path) -> None:
+    store = RunStore(home / "runs.db")
+    with pytest.raises(ConfigError) as caught:
+        options("--prune", "2", "--epochs", "0", "--learning-rate", "fast", "--country", "XX", store=store)
+    assert set(caught.value.fields) == {
+        "pruning.final_density",
+        "training.epochs",
+        "training.learning_rate",
+        "emissions.country",
+    }
+
+
+def test_a_level_is_one_minus_the_density(home: Path) -> None:
+    store = RunStore(home / "runs.db")
+    config = options("--prune", "0.25", "--distill", "--temperature", "3", store=store)
+    assert config.pruning.final_density == 0.75
+    assert config.distillation.enabled
+    assert config.distillation.temperature == 3
+    assert config.recipe == "25 % + KD"
+    assert options("--no-distill", store=store).distillation.enabled is False
+    assert density_of_level("0") == 1.0
+    assert density_of_level("0.9") == 0.1
+
+
+def test_file_names_become_absolute_because_the_worker_runs_elsewhere(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = options("--data", "a.csv", "--test-data", "b.csv", store=RunStore(home / "runs.db"))
+    assert config.data.source == str(tmp_path / "a.csv")
+    assert config.data.test_path == str(tmp_path / "b.csv")
+
+
+def test_classify_without_text_or_with_a_random_base_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify"]) == 2
+    assert "No text is given" in capsys.readouterr().err
+    assert main(["classify", "--model", "muril-shape", "मजकूर"]) == 2
+    assert "random weights" in capsys.readouterr().err
+
+
+def test_bench_prints_parameters_and_ceilings(home: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model", str(base), "--levels", "0,0.5", "--sequence-length", "16", "--batch-size", "2"]
+    assert main(["bench", *arguments, "--rounds", "3", "--json"]) == 0
+    result = printed_json(capsys)
+    assert [row["intermediate_size"] for row in result["rows"]] == [64, 32]
+    assert result["rows"][1]["speedup_ceiling"] > 1
+    assert main(["bench", *arguments, "--rounds", "3"]) == 0
+    assert "FLOPs ceiling" in capsys.readouterr().out
+    assert main(["bench", "--levels", "0,1.5", "--model", str(base)]) == 2
+    assert "Pruning level is 1.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_json_and_stands_in_the_readme(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert "--json" in capsys.readouterr().out
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"python -m engine {command}\b", readme), f"{command} is not in the README"
+
+
+def test_no_command_prints_the_map_of_the_engine() -> None:
+    done = subprocess.run([sys.executable, "-m", "engine"], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.returncode == 2
+    assert "RunConfig -> jobs -> worker -> training -> events -> store -> charts -> pages" in done.stdout
+
+
+def test_threads_are_left_as_they_were_after_a_bench(home: Path, base: Path) -> None:
+    before = torch.get_num_threads()
+    main(["bench", "--model", str(base), "--levels", "0.5", "--sequence-length", "8", "--rounds", "1", "--json"])
+    assert torch.get_num_threads() == before

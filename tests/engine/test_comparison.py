@@ -1,0 +1,240 @@
+"""Tables and drawings that stand beside the charts of one run: comparison, estimates, shapes, answers, CSV."""
+
+import csv
+import io
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from engine import answers, comparison, comparison_charts, drawing
+from engine.config import RunConfig
+from engine.emissions import recompute
+from engine.estimates import break_even, estimate, texts_passed
+from engine.events import DataReport, EnergySplit, Latency, Measurement, RunResult
+from engine.export import to_csv
+from engine.runs import Run
+from engine.shapes import COMPACT, MURIL, Shape
+
+
+def measured(density: float, accuracy: float | None, p50: float) -> Measurement:
+    shape = COMPACT.pruned(density)
+    return Measurement(
+        parameters=shape.parameters,
+        size_bytes=shape.size_bytes(),
+        flops=shape.flops(128),
+        latency_ms=Latency(p50=p50, p95=2 * p50, min=p50, batch_size=2, sequence_length=128),
+        accuracy=accuracy,
+    )
+
+
+def finished(
+    level: float,
+    distil: bool = False,
+    *,
+    accuracy: float | None = 0.8,
+    speedup: float = 2.0,
+    run_id: str = "a",
+    **parts: object,
+) -> Run:
+    values: dict[str, object] = {"pruning": {"final_density": 1 - level}, "distillation": {"enabled": distil}}
+    config = RunConfig.parse(values | parts)
+    result = RunResult(
+        run_id=run_id,
+        name="",
+        recipe=config.recipe,
+        base=config.model.base,
+        level=level,
+        distilled=distil,
+        dense=measured(1.0, accuracy, 4.0 * speedup),
+        student=measured(1 - level, accuracy, 4.0),
+        speedup=speedup,
+        speedup_ceiling=2.5,
+        energy_kwh=0.01,
+        energy_training_kwh=EnergySplit(cpu=0.01, gpu=0, ram=0),
+        energy_evaluation_kwh=EnergySplit(cpu=0, gpu=0, ram=0),
+        energy_basis={"cpu": "estimated"},
+        emissions_kg=0.00713,
+        country="IND",
+        grid_g_per_kwh=713.0,
+        duration_s=720.0,
+        device="cpu",
+        device_name="A test CPU",
+        precision="fp32",
+        data=DataReport(
+            source="starter",
+            text_column="text",
+            label_column="label",
+            labels=("a", "b"),
+            splits={},
+            sizes={"train": 1000, "validation": 10, "test": 10},
+            label_counts={},
+        ),
+        model_path="/model",
+    )
+    return Run(
+        run_id=run_id,
+        config=config,
+        state="done",
+        device="cpu",
+        ticket=1,
+        created_at=1.0,
+        started_at=2.0,
+        ended_at=3.0,
+        heartbeat_at=3.0,
+        pid=None,
+        pid_created=None,
+        stop_requested=False,
+        step=10,
+        total_steps=10,
+        error=None,
+        result=result,
+    )
+
+
+def test_table_has_the_papers_rows_first_and_the_newest_of_ours_beside_them() -> None:
+    runs = [finished(0.5, run_id="new", accuracy=0.9), finished(0.5, run_id="old", accuracy=0.1), finished(0.6)]
+    table = comparison.table_frame(runs)
+    assert list(table.index)[:7] == ["Baseline", "25 %", "50 %", "75 %", "25 % + KD", "50 % + KD", "75 % + KD"]
+    assert list(table.index)[7:] == ["60 %"]
+    assert table.loc["50 %", ("Ours", "Accuracy (%)")] == pytest.approx(90.0)
+    assert table.loc["50 %", ("Paper", "Accuracy (%)")] == 91.81
+    assert pd.isna(table.loc["60 %", ("Paper", "Accuracy (%)")])
+    assert pd.isna(table.loc["75 %", ("Ours", "Accuracy (%)")])
+
+
+def test_table_without_runs_is_the_papers_alone() -> None:
+    table = comparison.table_frame([])
+    assert len(table) == 7
+    assert table["Ours"].isna().all().all()
+    assert "–" in comparison.styled(table).to_html()
+
+
+def test_another_grid_changes_our_emissions_and_not_the_papers() -> None:
+    here, there = comparison.table_frame([finished(0.5)]), comparison.table_frame([finished(0.5)], "NOR")
+    assert here.loc["50 %", ("Ours", "kg CO2e")] == pytest.approx(0.00713)
+    assert there.loc["50 %", ("Ours", "kg CO2e")] == pytest.approx(recompute(0.01, "NOR"))
+    assert there.loc["50 %", ("Ours", "kg CO2e")] < 0.001
+    assert (here["Paper"].fillna(-1) == there["Paper"].fillna(-1)).all().all()
+
+
+def test_random_weights_leave_accuracy_empty() -> None:
+    run = finished(0.5, accuracy=None)
+    assert pd.isna(comparison.runs_frame([run]).loc[0, "Accuracy (%)"])
+    assert comparison.trade_frame([run]).empty
+
+
+def test_front_holds_those_that_nobody_beats() -> None:
+    runs = [finished(0.5, run_id=name, accuracy=share) for name, share in (("low", 0.7), ("high", 0.9))]
+    table = comparison.trade_frame(runs).set_index("run")
+    assert table.loc["high", "front"] and not table.loc["low", "front"]
+
+
+def test_break_even_is_energy_over_what_a_text_saves() -> None:
+    result = finished(0.5, speedup=2.0).result
+    assert result is not None
+    # 0.01 kWh in 720 s are 50 W; a text takes 2 ms pruned and 4 ms dense: 0.1 J saved of 36 kJ spent.
+    assert break_even(result).texts == 360_000
+    assert "estimated" in break_even(result).reason
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [(finished(0.0), "nothing to repay"), (finished(0.5, speedup=0.9), "not measured faster")],
+)
+def test_break_even_says_why_there_is_none(run: Run, words: str) -> None:
+    assert run.result is not None
+    point = break_even(run.result)
+    assert point.texts is None and words in point.reason
+
+
+def test_estimate_scales_a_like_run_by_texts() -> None:
+    done = finished(0.5, run_id="like")
+    config = RunConfig.parse({"pruning": {"final_density": 0.5}, "training": {"epochs": 10}})
+    guess = estimate(config, [done])
+    assert guess is not None and guess.basis_run == "like"
+    assert guess.duration_s == pytest.approx(2 * 720.0)
+    assert guess.energy_kwh == pytest.approx(0.02)
+
+
+def test_estimate_needs_the_same_base_and_prefers_the_same_distillation() -> None:
+    other_base = finished(0.5, model={"base": "compact"})
+    assert estimate(RunConfig(), [other_base]) is None
+    assert estimate(RunConfig(), []) is None
+    wanted = RunConfig.parse({"pruning": {"final_density": 0.5}, "distillation": {"enabled": True}})
+    guess = estimate(wanted, [finished(0.5, run_id="plain"), finished(0.25, True, run_id="distilled")])
+    assert guess is not None and guess.basis_run == "distilled"
+
+
+def test_texts_passed_counts_whole_batches_up_to_the_step_limit() -> None:
+    config = RunConfig.parse({"training": {"epochs": 2, "batch_size": 32, "max_steps": 5}})
+    assert texts_passed(config, 100) == 5 * 32
+    assert texts_passed(RunConfig.parse({"training": {"epochs": 2}}), 100) == 2 * 4 * 32
+
+
+@pytest.mark.parametrize("shape", [MURIL, COMPACT], ids=["muril", "compact"])
+@pytest.mark.parametrize("density", [1.0, 0.75, 0.25, 0.01])
+def test_parts_add_up_to_the_dense_model(shape: Shape, density: float) -> None:
+    pruned = shape.pruned(density)
+    parts = drawing.parts(shape, pruned)
+    assert sum(parts.values()) == shape.parameters
+    assert sum(parts.values()) - parts["FFN removed"] == pruned.parameters
+    assert all(count >= 0 for count in parts.values())
+
+
+def test_drawing_has_a_box_for_every_head_and_ffn() -> None:
+    boxes = drawing.layers_frame(MURIL, MURIL.pruned(0.25))
+    assert (boxes["kind"] == "Attention head").sum() == 144
+    kept = boxes[boxes["kind"] == "FFN kept"]
+    assert len(kept) == 12
+    share = (kept["end"] - kept["start"]) / (drawing.FFN_END - drawing.FFN_START)
+    assert share.tolist() == pytest.approx([0.25] * 12)
+    assert (boxes["end"] <= 1.0).all() and (boxes["start"] < boxes["end"]).all()
+
+
+def test_charts_of_compare_draw_with_and_without_rows() -> None:
+    runs = [finished(0.5), finished(0.25, True, run_id="b")]
+    for rows in (runs, []):
+        pictures = (
+            comparison_charts.trade_chart(comparison.trade_frame(rows)),
+            comparison_charts.speed_chart(comparison.speed_frame(rows)),
+            comparison_charts.emissions_chart(comparison.emissions_frame(rows)),
+            comparison_charts.curves_chart(comparison.curves_frame({}), "Loss (nats)"),
+            drawing.layers_chart(COMPACT, COMPACT),
+            drawing.parts_chart(COMPACT, COMPACT),
+        )
+        assert all(picture.to_dict()["$schema"].endswith(".json") for picture in pictures)
+
+
+def test_csv_disarms_formulas_and_keeps_numbers_and_devanagari() -> None:
+    cells = ["=1+1", "+1", "-1", "@x", "\tx", "छाटणी", 'a,"b"']
+    table = pd.DataFrame({"=Text": cells, "n": range(len(cells)), "x": [-1.5] * len(cells)})
+    raw = to_csv(table)
+    assert raw.startswith(b"\xef\xbb\xbf")
+    rows = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"))))
+    assert rows[0] == ["'=Text", "n", "x"]
+    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+1", "'-1", "'@x", "'\tx", "छाटणी", 'a,"b"']
+    assert rows[1][2] == "-1.5"
+
+
+class Said(NamedTuple):
+    text: str
+    label: str
+    confidence: float
+    latency_ms: float
+    tokens: int
+    truncated: bool
+
+
+def test_answers_become_rows_with_both_names_of_a_topic() -> None:
+    said = [Said("अ", "Sports", 0.9, 1.0, 5, False), Said("ब", "Other", 0.5, 1.0, 5, True)]
+    table = answers.answers_frame(said, {"Sports": "क्रीडा"})
+    assert table["Topic (Marathi)"].tolist() == ["क्रीडा", "Other"]
+    assert table["Probability (%)"].tolist() == [90.0, 50.0]
+    assert answers.topics_frame([*said, said[0]]).to_dict("list") == {"Topic": ["Sports", "Other"], "Texts": [2, 1]}
+
+
+def test_probabilities_are_ranked() -> None:
+    table = answers.probability_frame({"a": 0.2, "b": 0.7, "c": 0.1}, {"b": "ब"})
+    assert table["label"].tolist() == ["ब", "a", "c"]
+    assert answers.probability_chart(table).to_dict()["mark"]["type"] == "bar"

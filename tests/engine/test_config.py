@@ -1,0 +1,237 @@
+"""What a run is told: defaults, ranges, complaints and recipes."""
+
+import json
+from typing import Any
+
+import pycountry
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from engine.config import (
+    LEVELS,
+    DataConfig,
+    DistillationConfig,
+    EmissionsConfig,
+    ModelConfig,
+    PruningConfig,
+    RunConfig,
+    TrainingConfig,
+    recipes,
+)
+from engine.errors import ConfigError
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+SHARES = st.floats(0, 0.5)
+CONFIGS = st.builds(
+    RunConfig,
+    name=NAMES,
+    data=st.builds(
+        DataConfig,
+        source=NAMES.map(lambda text: f"d{text}d"),
+        test_path=st.none() | NAMES,
+        text_column=st.none() | NAMES,
+        label_column=st.none() | NAMES,
+        max_length=st.integers(8, 512),
+    ),
+    model=st.builds(ModelConfig, base=NAMES.map(lambda text: f"m{text}m")),
+    pruning=st.builds(
+        PruningConfig,
+        final_density=st.floats(0, 1, exclude_min=True),
+        warmup_share=SHARES,
+        cooldown_share=SHARES,
+        mask_learning_rate=st.floats(0, 1, exclude_min=True),
+    ),
+    distillation=st.builds(
+        DistillationConfig,
+        enabled=st.booleans(),
+        temperature=st.floats(0, 100, exclude_min=True),
+        distillation_weight=st.floats(0, 1),
+    ),
+    training=st.builds(
+        TrainingConfig,
+        epochs=st.integers(1, 1000),
+        max_steps=st.none() | st.integers(1, 10_000_000),
+        batch_size=st.integers(1, 4096),
+        learning_rate=st.none() | st.floats(0, 1, exclude_min=True),
+        precision=st.sampled_from(["auto", "fp16", "bf16", "fp32"]),
+        device=st.sampled_from(["auto", "cpu", "cuda", "cuda:0", "cuda:12"]),
+        seed=st.integers(0, 2**32 - 1),
+        checkpoint_every_s=st.floats(0, 86_400),
+    ),
+    emissions=st.builds(
+        EmissionsConfig,
+        country=st.sampled_from([country.alpha_3 for country in pycountry.countries]),
+        sample_every_s=st.floats(0.5, 60),
+    ),
+)
+
+
+def complaints(values: Any) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse(values)
+    assert str(caught.value) == "\n".join(caught.value.fields.values())
+    return caught.value.fields
+
+
+def test_nothing_told_is_a_whole_config() -> None:
+    config = RunConfig.parse({})
+    assert config == RunConfig()
+    assert (config.data.source, config.model.base, config.recipe) == ("starter", "starter", "Baseline")
+    assert (config.training.precision, config.training.device) == ("auto", "auto")
+    assert config.emissions.country == "IND"
+    assert not config.pruning.enabled
+    assert not config.distillation.enabled
+
+
+def test_a_complaint_names_field_value_range_and_a_way_out() -> None:
+    found = complaints({"pruning": {"final_density": 1.4}})
+    assert found == {
+        "pruning.final_density": "Final density is 1.4; it must be above 0 and at most 1. Try 1.",
+    }
+
+
+def test_all_complaints_come_at_once() -> None:
+    found = complaints(
+        {
+            "name": "x" * 121,
+            "data": {"max_length": 7},
+            "model": {"base": "  "},
+            "pruning": {"method": "magnitude", "mask_learning_rate": 0},
+            "distillation": {"enabled": "perhaps", "temperature": -1},
+            "training": {"epochs": 2.5, "batch_size": "many", "device": "gpu", "precision": "fp8", "max_steps": 0},
+            "emissions": {"country": "XXX", "sample_every_s": 61},
+        }
+    )
+    assert found == {
+        "name": f"Name is {'x' * 77}...; it must have at most 120 characters.",
+        "data.max_length": "Maximum length in tokens is 7; it must be at least 8 and at most 512. Try 128.",
+        "model.base": "Base model is empty; it must have at least 1 character. Try starter.",
+        "pruning.method": "Method is magnitude; it must be one of 'block-movement'. Try block-movement.",
+        "pruning.mask_learning_rate": "Mask learning rate is 0; it must be above 0 and at most 1. Try 0.01.",
+        "distillation.enabled": "Enabled is perhaps; it must be a valid boolean, unable to interpret input. Try False.",
+        "distillation.temperature": "Temperature is -1; it must be above 0 and at most 100. Try 2.",
+        "training.epochs": "Epochs is 2.5; it must be a whole number, at least 1 and at most 1000. Try 5.",
+        "training.batch_size": "Batch size is many; it must be a whole number, at least 1 and at most 4096. Try 32.",
+        "training.device": "Device is gpu; it must be auto, cpu, cuda or cuda:N. Try auto.",
+        "training.precision": "Precision is fp8; it must be one of 'auto', 'fp16', 'bf16' or 'fp32'. Try auto.",
+        "training.max_steps": "Maximum steps is 0; it must be at least 1 and at most 10000000.",
+        "emissions.country": "Country is XXX; it must be a three-letter ISO 3166 code. Try IND.",
+        "emissions.sample_every_s": "Sampling interval in seconds is 61; it must be at least 0.5 and at most 60. Try 1.",
+    }
+
+
+@pytest.mark.parametrize("part", ["", "data", "model", "pruning", "distillation", "training", "emissions"])
+def test_unknown_keys_are_refused(part: str) -> None:
+    found = complaints({part: {"sparsity": 3}} if part else {"sparsity": 3})
+    name = f"{part}.sparsity" if part else "sparsity"
+    assert found == {name: f"There is no setting {name!r} (its value was 3). Remove it."}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), "nan", "inf"])
+def test_numbers_that_are_none_are_refused(value: object) -> None:
+    found = complaints({"pruning": {"final_density": value}, "training": {"epochs": value, "learning_rate": value}})
+    assert set(found) == {"pruning.final_density", "training.epochs", "training.learning_rate"}
+    assert all("number" in text for text in found.values())
+
+
+@pytest.mark.parametrize("values", [[], "text", 3, None])
+def test_something_that_is_no_group_of_settings_is_refused(values: object) -> None:
+    assert "group of settings" in complaints(values)["Settings"]
+    assert complaints({"data": values})["data"].startswith("Data is ")
+
+
+def test_a_complaint_can_always_be_printed() -> None:
+    for text in complaints({"name": "\ud800", "x\ud800": 1, "data": {"source": "\udcff" * 3}}).values():
+        text.encode("utf-8")
+
+
+def test_shares_that_fill_more_than_the_run_are_refused() -> None:
+    found = complaints({"pruning": {"final_density": 0.5, "warmup_share": 0.6, "cooldown_share": 0.5}})
+    assert list(found) == ["pruning.cooldown_share"]
+    assert "(0.6)" in found["pruning.cooldown_share"]
+    assert "(0.5)" in found["pruning.cooldown_share"]
+    unpruned = {"pruning": {"warmup_share": 0.6, "cooldown_share": 0.5}}
+    assert RunConfig.parse(unpruned).recipe == "Baseline", "without pruning they mean nothing"
+
+
+def test_a_config_cannot_be_changed() -> None:
+    config = RunConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.name = "other"
+    with pytest.raises(ValidationError, match="frozen"):
+        config.training.epochs = 3
+    assert hash(config) == hash(RunConfig())
+
+
+def test_recipes_stand_in_the_order_of_table_one() -> None:
+    assert list(recipes()) == [
+        "Baseline",
+        "25 %",
+        "50 %",
+        "75 %",
+        "Baseline + KD",
+        "25 % + KD",
+        "50 % + KD",
+        "75 % + KD",
+    ]
+    configs = [RunConfig.parse(part) for part in recipes().values()]
+    assert [config.pruning.level for config in configs] == [*LEVELS, *LEVELS]
+    assert [config.pruning.final_density for config in configs[:4]] == [1.0, 0.75, 0.5, 0.25]
+    assert [config.distillation.enabled for config in configs] == [False] * 4 + [True] * 4
+    assert [config.recipe for config in configs] == list(recipes())
+    recipes()["25 %"]["pruning"]["final_density"] = 0.1
+    assert recipes()["25 %"]["pruning"]["final_density"] == 0.75, "a caller's change stays the caller's"
+
+
+@pytest.mark.parametrize("given_code", ["ind", "IND", " Ind "])
+def test_country_codes_are_read_in_any_case(given_code: str) -> None:
+    assert RunConfig.parse({"emissions": {"country": given_code}}).emissions.country == "IND"
+
+
+@pytest.mark.parametrize("given_code", ["IN", "India", "", "XKX ", "ÍND", 356, None])
+def test_other_country_codes_are_refused(given_code: object) -> None:
+    assert list(complaints({"emissions": {"country": given_code}})) == ["emissions.country"]
+
+
+def test_titles() -> None:
+    assert RunConfig.parse({"name": "  mine "}).title == "mine"
+    assert RunConfig.parse({"model": {"base": "owner/some-model"}}).title == "Baseline, some-model"
+    assert RunConfig.parse({"pruning": {"final_density": 1 / 3}}).title == "66.6667 %, starter"
+
+
+@given(CONFIGS)
+def test_json_gives_the_same_config_back(config: RunConfig) -> None:
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert RunConfig.parse(json.loads(config.model_dump_json())) == config
+
+
+@given(CONFIGS)
+def test_level_and_density_add_up(config: RunConfig) -> None:
+    assert config.pruning.level + config.pruning.final_density == pytest.approx(1, abs=1e-6)
+    assert config.pruning.enabled == (config.pruning.final_density < 1)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from([*RunConfig.model_fields, *TrainingConfig.model_fields, *PruningConfig.model_fields]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_plain_value_is_a_config_or_a_complaint(values: Any) -> None:
+    try:
+        config = RunConfig.parse(values)
+    except ConfigError as error:
+        assert error.fields
+        assert all(text.endswith(".") for text in error.fields.values())
+    else:
+        assert isinstance(config, BaseModel)

@@ -1,0 +1,212 @@
+"""Prune: the recipe, its preview, its complaints and its buttons."""
+
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import engine
+from engine import jobs
+from engine.config import PAPER_MODEL, RunConfig
+from engine.errors import CheckpointError, ConfigError, DataError, JobError
+from engine.home import REPOSITORY
+from engine.runs import Run
+from engine.store import RunStore
+from tests.pages.conftest import Open, everything
+from tests.pages.seed import config, seed_run
+
+Started = list[RunConfig]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """Record starts instead of making processes; data and model pass every check."""
+    configs: Started = []
+
+    def start(store: RunStore, made: RunConfig) -> Run:
+        configs.append(made)
+        return seed_run(store, made, "queued")
+
+    monkeypatch.setattr(jobs, "start", start)
+    check_with(monkeypatch, lambda config, home: None)
+    return configs
+
+
+def check_with(monkeypatch: pytest.MonkeyPatch, check: Callable[[RunConfig, Path], object]) -> None:
+    fake = types.ModuleType("engine.preflight")
+    fake.check = check  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "engine.preflight", fake)
+    monkeypatch.setattr(engine, "preflight", fake, raising=False)
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(button for button in app.button if button.label == label).click()
+    return app.run()
+
+
+def test_first_page_opens_without_torch_transformers_or_datasets(home: Path) -> None:
+    script = (
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"app = AppTest.from_file({str(REPOSITORY / 'app.py')!r}, default_timeout=60).run()\n"
+        "assert not app.exception and app.title[0].value == 'Prune', app\n"
+        "print([name for name in ('torch', 'transformers', 'datasets', 'codecarbon') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr[-2000:]
+
+
+def test_the_defaults_are_those_of_a_run_config(studio: Open, started: Started) -> None:
+    press(studio(), "Start")
+    assert started == [RunConfig()]
+
+
+def test_the_preview_follows_the_level(studio: Open) -> None:
+    app = studio()
+    app.selectbox(key="base").set_value(PAPER_MODEL).run()
+    assert "Parameters 237.6 M as dense" in everything(app)
+    app.button_group(key="level").set_value("75 %").run()
+    words = everything(app)
+    assert "Parameters 195.1 M -17.9 %" in words
+    assert "Ceiling 1.95x 128 tokens" in words
+    assert "90.11 %" in words  # the paper's row without distillation
+    app.toggle(key="distillation.enabled").set_value(True).run()
+    assert "90.55 %" in everything(app)
+
+
+def test_a_custom_level_goes_up_to_95(studio: Open, started: Started) -> None:
+    app = studio()
+    app.button_group(key="level").set_value("Custom").run()
+    assert app.slider(key="custom_level").max == 95
+    app.slider(key="custom_level").set_value(95).run()
+    assert "no row for this setting" in everything(app)
+    press(app, "Start")
+    assert started[0].pruning.final_density == 0.05
+
+
+def test_start_runs_the_form_and_shows_the_run(studio: Open, started: Started) -> None:
+    app = studio()
+    app.button_group(key="level").set_value("50 %").run()
+    app.toggle(key="distillation.enabled").set_value(True).run()
+    app.number_input(key="training.epochs").set_value(3).run()
+    app.number_input(key="training.learning_rate").set_value(0.0003).run()
+    app.selectbox(key="emissions.country").set_value("NOR").run()
+    app.text_input(key="name").set_value("माझी धाव").run()
+    press(app, "Start")
+    (made,) = started
+    assert made.recipe == "50 % + KD"
+    assert (made.training.epochs, made.training.learning_rate, made.emissions.country) == (3, 0.0003, "NOR")
+    assert app.title[0].value == "Live"
+    assert "माझी धाव" in everything(app)
+
+
+def test_queueing_the_table_makes_its_seven_runs(studio: Open, started: Started) -> None:
+    app = studio()
+    app.number_input(key="training.seed").set_value(7).run()
+    press(app, "Queue the paper's table")
+    wanted = ["Baseline", "25 %", "50 %", "75 %", "25 % + KD", "50 % + KD", "75 % + KD"]
+    assert [each.recipe for each in started] == wanted
+    assert {each.training.seed for each in started} == {7}
+    assert app.title[0].value == "Live"
+
+
+def test_impossible_values_are_said_and_nothing_starts(studio: Open, started: Started) -> None:
+    app = studio()
+    app.number_input(key="training.epochs").set_value(0).run()
+    app.number_input(key="distillation.temperature").set_value(-1.0).run()
+    words = everything(app).replace("\\", "")
+    assert "Epochs is 0; it must be at least 1" in words
+    assert "Temperature is -1; it must be above 0" in words
+    assert all(button.disabled for button in app.button if button.label in ("Start", "Queue the paper's table"))
+    assert app.expander[0].proto.expanded
+    app.number_input(key="training.epochs").set_value(5).run()
+    app.number_input(key="distillation.temperature").set_value(2.0).run()
+    press(app, "Start")
+    assert started == [RunConfig()]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DataError("There is no file [x](http://y)."), "There is no file [x](http://y)."),
+        (CheckpointError("No such model."), "No such model."),
+        (ConfigError({"training.precision": "Precision is fp16, which needs a GPU."}), "which needs a GPU"),
+        (JobError("The disk is full."), "The disk is full."),
+    ],
+)
+def test_a_refusal_is_shown_until_the_form_changes(
+    studio: Open, started: Started, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def check(config: RunConfig, home: Path) -> object:
+        raise error
+
+    check_with(monkeypatch, check)
+    app = press(studio(), "Start")
+    assert words in everything(app).replace("\\", "")
+    assert "[x](http" not in everything(app)  # a link in a message stays text
+    assert not started
+    app.number_input(key="training.seed").set_value(1).run()
+    assert words not in everything(app).replace("\\", "")
+
+
+def test_a_queue_that_breaks_says_how_far_it_came(
+    studio: Open, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = jobs.start
+
+    def start(store: RunStore, made: RunConfig) -> Run:
+        if len(started) == 2:
+            raise JobError("The disk is full.")
+        return recorded(store, made)
+
+    monkeypatch.setattr(jobs, "start", start)
+    app = press(studio(), "Queue the paper's table")
+    assert "2 of 7 runs were queued, then: The disk is full." in everything(app).replace("\\", "")
+
+
+def test_clone_fills_the_form_with_a_runs_settings(studio: Open, store: RunStore, started: Started) -> None:
+    made = config(0.6, True, training={"epochs": 2, "max_steps": 9}, data={"source": "/data/a.csv"}, name="क")
+    run = seed_run(store, made, "failed")
+    app = studio("prune", clone=run.run_id)
+    assert "clone" not in app.query_params
+    press(app, "Start")
+    assert started == [made]
+
+
+@pytest.mark.parametrize(("base", "words"), [("compact", "random weights"), ("muril-shape", "random weights")])
+def test_distilling_from_random_weights_is_explained(studio: Open, base: str, words: str) -> None:
+    app = studio()
+    app.selectbox(key="base").set_value(base).run()
+    assert words not in everything(app)
+    app.toggle(key="distillation.enabled").set_value(True).run()
+    assert words in everything(app)
+
+
+def test_an_estimate_needs_a_finished_run_like_this(studio: Open, store: RunStore) -> None:
+    assert "The first one gives the estimate" in everything(studio())
+    run = seed_run(store, config(0.5), "done")
+    words = everything(studio())
+    assert "1 min 35 s" in words and run.run_id in words
+
+
+def test_finished_runs_are_bases_and_unfinished_are_not(studio: Open, store: RunStore) -> None:
+    done, failed = seed_run(store, config(0.5), "done"), seed_run(store, config(0.5), "failed")
+    options = " ".join(studio().selectbox(key="base").options)
+    assert done.run_id in options and failed.run_id not in options
+
+
+def test_a_hub_id_or_folder_of_ones_own_is_used(studio: Open, started: Started) -> None:
+    app = studio()
+    app.selectbox(key="base").set_value("own").run()
+    app.text_input(key="own_base").set_value("owner/some-model").run()
+    assert "known once it has been downloaded" in everything(app)
+    press(app, "Start")
+    assert started[0].model.base == "owner/some-model"
+
+
+def test_precision_says_what_automatic_means_here(studio: Open) -> None:
+    assert "On this machine:" in everything(studio())

@@ -1,0 +1,95 @@
+"""The helpers that pages share: words, uploads, topics; and what the router promises."""
+
+import ast
+import csv
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from engine.home import REPOSITORY
+from engine.runs import STATES
+from pages.shared import topics, words
+from pages.shared.uploads import keep_upload
+
+
+def test_topics_cover_the_labels_of_the_starter_corpus() -> None:
+    with (REPOSITORY / "assets" / "corpus" / "corpus.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["label"] for row in rows} == set(topics.MARATHI)
+    assert len(set(topics.MARATHI.values())) == 12
+    assert not {row["text"] for row in rows} & set(topics.SAMPLES)  # a sample must not be one that was learned
+
+
+def test_every_state_has_words_colour_and_icon() -> None:
+    assert set(words.STATE_WORDS) == set(words.STATE_COLOURS) == set(words.STATE_ICONS) == set(STATES)
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        (words.count(237_565_452), "237.6 M"),
+        (words.count(999), "999"),
+        (words.size(950_261_808), "950 MB"),
+        (words.emissions(0.006135), "6.13 g CO₂e"),
+        (words.emissions(2.58e-7), "258 µg CO₂e"),
+        (words.emissions(0), "0 g CO₂e"),
+        (words.energy(0.00144), "1.44 Wh"),
+        (words.milliseconds(5.006), "5.01 ms"),
+        (words.duration(42.4), "42 s"),
+        (words.duration(185), "3 min 5 s"),
+        (words.duration(7800), "2 h 10 min"),
+        (words.duration(200_000), "2 d 7 h"),
+        (words.accuracy(None), "not measured: random weights"),
+        (words.accuracy(0.9243), "92.43 %"),
+        (words.state_words("queued", 0), "Queued, next in turn"),
+        (words.state_words("queued", 3), "Queued behind 3"),
+    ],
+)
+def test_numbers_are_written_with_units(written: str, wanted: str) -> None:
+    assert written == wanted
+
+
+@pytest.mark.parametrize("text", ["[a](http://b)", "<b>x</b>", "$x$", ":red[x]", "`x`", "**x**", "# x", "a_b_c"])
+def test_escaped_text_has_no_bare_markup(text: str) -> None:
+    escaped = words.escape(text)
+    assert escaped.replace("\\", "") == text
+    assert all(escaped[place - 1] == "\\" for place, letter in enumerate(escaped) if letter in "[]()<>$:`*#_")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd.csv", "C:\\x\\y.CSV", "मजकूर.csv", "a b;c.csv", ".csv", "x" * 300 + ".csv"]
+)
+def test_uploads_stay_in_their_folder(tmp_path: Path, name: str) -> None:
+    path = keep_upload(tmp_path, name, b"text,label\n")
+    assert path.parent == tmp_path / "uploads"
+    assert path.read_bytes() == b"text,label\n"
+    assert len(path.name) < 80 and path.name.isascii()
+    assert keep_upload(tmp_path, name, b"text,label\n") == path
+    assert keep_upload(tmp_path, name, b"other") != path
+
+
+def test_the_server_listens_here_only_and_sends_nothing() -> None:
+    settings = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    assert settings["server"]["address"] == "127.0.0.1"
+    assert settings["browser"]["gatherUsageStats"] is False
+    assert settings["server"]["maxUploadSize"] == 200
+    assert "http" not in settings["theme"]["font"]
+
+
+PAGES = sorted([REPOSITORY / "app.py", *(REPOSITORY / "pages").rglob("*.py")])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_pages_hold_no_sql_torch_or_pandas(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    found |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {name.partition(".")[0] for name in found} & {"sqlite3", "torch", "pandas", "transformers", "datasets"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_nothing_allows_html_but_the_style_of_the_router(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert "unsafe_allow_html" not in source
+    assert "st.html(" not in source or path.name == "app.py"
