@@ -11,13 +11,14 @@ STYLE = "<style>.stMainBlockContainer {padding-top: 3rem; padding-bottom: 3rem}<
 
 st.set_page_config(page_title="Chhatni छाटणी", page_icon=str(ICON), layout="wide")
 st.html(STYLE)
+# Addresses are the names of the files: a server that has served nobody yet knows no others.
 page = st.navigation(
     {
         "Chhatni छाटणी": [
             st.Page("pages/prune.py", title="Prune", icon=":material/content_cut:", default=True),
-            st.Page("pages/live.py", title="Live", icon=":material/monitoring:", url_path="live"),
-            st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
-            st.Page("pages/try_it.py", title="Try it", icon=":material/chat:", url_path="try"),
+            st.Page("pages/live.py", title="Live", icon=":material/monitoring:"),
+            st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+            st.Page("pages/try_it.py", title="Try it", icon=":material/chat:"),
         ]
     }
 )

@@ -7,12 +7,25 @@ for it. training.py is a plain generator that takes the config and yields typed 
 the store (store.py), and pages poll the store and draw (charts.py). Nothing flows backwards but a stop request.
 
     config errors events shapes precision home     what everything else speaks of; no torch
-    data: reading columns cleaning mahanews        texts in, splits and a cleaning report out
+    data: reading arrow columns cleaning           texts in, splits and a cleaning report out
+        splitting mahanews
     bases model tokenization preparation           the base model and its head
+    starter                                        trains the base model that ships
     pruning compaction distillation                scores and masks -> a smaller stock BERT; the teacher
-    training finish evaluation emissions           the loop, its end, and every number it reports
-    checkpoints storage                            what is on the disk, whole or not at all
-    runs database store jobs worker devices        runs as rows, processes and a queue
-    inference benchmark preflight cli              what a person asks for directly
-    charts paper                                   what a person is shown
+    training optimization finish                   the loop, its steps and its end
+    evaluation yardstick                           accuracy, latency, FLOPs and sizes, both sides by one rule
+    emissions: tracker grids                       energy, and what it means in a country
+    checkpoints resuming storage                   what is on the disk, whole or not at all
+    runs database store jobs worker                runs as rows, processes and a queue
+        devices failures
+    inference benchmark preflight estimates        what a person asks for directly
+    cli: reports                                   the same without a screen
+    charts drawing comparison comparison_charts    what a person is shown
+        answers paper export
 """
+
+import os
+
+# Torch's threads spin while they wait for one another. On a machine whose cores a studio, a browser and a worker share, that
+# makes a training step up to 15 times slower; waiting passively costs little. It counts only if it is set before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

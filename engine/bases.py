@@ -75,6 +75,8 @@ def find_base(name: str, home: Path) -> Base:
 
 
 def _folder(name: str) -> Path | None:
+    if not name.strip():
+        return None  # an empty path would be the current folder
     try:
         folder = Path(name).expanduser()
         return folder if folder.is_dir() else None

@@ -2,8 +2,8 @@
 
 A resume state is a folder ``resume/step-00000120`` holding ``model.safetensors`` (masked student), ``state.pt`` (optimizer,
 scheduler, scaler, random states; read with ``weights_only=True``) and ``manifest.json``, which names size and SHA-256 of the
-others. The folder appears whole or not at all, and the former one goes only afterwards. Folders that are torn are skipped with
-a reason.
+others and a digest of itself. The folder appears whole or not at all, and the former one goes only afterwards. Folders that
+are torn are skipped with a reason.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from engine.errors import CheckpointError
 from engine.storage import folder_bytes, replace_folder
 
 _FORMAT = 1
+_OLDER = "An older state is used if there is one."
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def save_resume_state(folder: Path, resume: ResumeState) -> int:
             "files": files,
             "facts": resume.facts,
         }
+        manifest["digest"] = digest_text(json.dumps(manifest))
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
     try:
@@ -106,14 +108,14 @@ def _load_one(folder: Path, config_hash: str) -> ResumeState:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != _FORMAT:
             raise CheckpointError(f"{folder} has format {manifest['format']}; this version reads {_FORMAT}.")
+        if manifest.pop("digest", None) != digest_text(json.dumps(manifest)):
+            raise CheckpointError(f"{folder / 'manifest.json'} is torn: it is not what was saved. {_OLDER}")
         if manifest["config"] != config_hash:
             raise CheckpointError(f"{folder} belongs to a run with other settings and was passed over.")
         for name, (size, digest) in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != size or _digest(path) != digest:
-                raise CheckpointError(
-                    f"{path} is torn: it is not what was saved. An older state is used if there is one."
-                )
+                raise CheckpointError(f"{path} is torn: it is not what was saved. {_OLDER}")
         model = load_file(folder / "model.safetensors")
         state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         return ResumeState(int(manifest["step"]), config_hash, model, state, dict(manifest["facts"]))

@@ -79,7 +79,7 @@ class DistillationConfig(Part):
 class TrainingConfig(Part):
     """The loop: how long, how fast, on what."""
 
-    epochs: Annotated[int, Field(ge=1, le=1000, title="Epochs")] = 5
+    epochs: Annotated[int, Field(ge=1, le=1000, title="Epochs")] = 10
     max_steps: Annotated[int | None, Field(ge=1, le=10_000_000, title="Maximum steps")] = None
     """Ends training after this many optimizer steps, whatever ``epochs`` says."""
     batch_size: Annotated[int, Field(ge=1, le=4096, title="Batch size")] = 32
@@ -254,6 +254,6 @@ def _must(kind: str, message: str, context: dict[str, Any]) -> str:
 def _shown(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair could not be printed
-    if not text:
+    if not text.strip():
         return "empty"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,5 +1,6 @@
 """Classify texts with a finished model: the starter, a run, a folder or a hub id."""
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,12 +38,13 @@ class Prediction(NamedTuple):
 
 
 class Classifier:
-    """A model in memory, ready for texts; thread-safe, as it only reads."""
+    """A model in memory, ready for texts; threads may share it."""
 
     def __init__(
         self, model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase, max_length: int
     ) -> None:
         self._model, self._tokenizer = model.eval(), tokenizer
+        self._tokenizing = threading.Lock()  # a tokenizer is told its length before it is used
         self.max_length = max_length
         self.labels: tuple[str, ...] = tuple(
             str(model.config.id2label[index]) for index in range(model.config.num_labels)
@@ -56,8 +58,10 @@ class Classifier:
         Texts longer than the model reads are cut to their beginning and marked ``truncated``.
         """
         began = time.perf_counter()
-        cut = [text[:MAX_CHARACTERS] for text in texts]
-        ids = encode(self._tokenizer, cut, self.max_length + 1)  # one more token tells that the text is longer
+        # half a surrogate pair, as a broken paste or file name may hold, is no text to the tokenizer
+        cut = [text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8") for text in texts]
+        with self._tokenizing:
+            ids = encode(self._tokenizer, cut, self.max_length + 1)  # one more token tells that the text is longer
         truncated = [len(tokens) > self.max_length for tokens in ids]
         separator = self._tokenizer.sep_token_id
         for tokens, long in zip(ids, truncated, strict=True):

@@ -63,7 +63,8 @@ SPEED_NOTE = (
     "The paper's speed-ups cannot come from structure alone. Removing 25, 50 and 75 % of the FFN neurons of this model takes away "
     "FLOPs for at most 1.19x, 1.48x and 1.95x at 128 tokens; the table prints 1.43x, 1.67x and 2.25x. Distillation does not "
     "change the architecture, so it cannot change its speed either, yet the printed speed-up of 25 % rises from 1.43x to 2.56x. "
-    "Something else is mixed in: precision, padding or noise. Speed-ups measured here compare like with like and name their ceiling."
+    "Something else is mixed in: precision, padding or noise. Speed-ups measured here compare like with like "
+    "and name their ceiling."
 )
 
 

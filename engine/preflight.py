@@ -3,6 +3,7 @@
 import pickle
 import shutil
 from pathlib import Path
+from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
 
@@ -63,7 +64,7 @@ def check_weights(folder: Path) -> None:
         import torch  # only for this old format, which torch alone can look into
 
         try:
-            torch.load(path, weights_only=True, mmap=True, map_location="meta")
+            torch.load(path, weights_only=True, mmap=is_zipfile(path), map_location="meta")
         except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
             raise CheckpointError(
                 f"{path} is torn, or holds objects that only running code could load, and was refused. "

@@ -45,8 +45,8 @@ def show_table(done: list[Run], base: str, country: str | None) -> None:
     )
 
 
-def choose_runs(runs: list[Run], country: str | None) -> list[Run]:
-    """Draw the table of all runs and return those selected in it, or else the newest finished ones."""
+def choose_runs(runs: list[Run], base: str, country: str | None) -> list[Run]:
+    """Draw the table of all runs and return those selected in it, or else the newest finished ones on a base model."""
     table = comparison.runs_frame(runs, country)
     picked = st.dataframe(
         table,
@@ -79,7 +79,9 @@ def choose_runs(runs: list[Run], country: str | None) -> list[Run]:
         if chosen:
             st.caption(f"The charts below show the {len(chosen)} selected runs.")
         else:
-            st.caption(f"The charts below show the newest {SHOWN} finished runs. Select rows to choose others.")
+            st.caption(
+                f"The charts below show the newest {SHOWN} finished runs on {escape(base)}. Select rows to choose others."
+            )
     with right:
         st.download_button(
             "Download as CSV",
@@ -90,7 +92,7 @@ def choose_runs(runs: list[Run], country: str | None) -> list[Run]:
             on_click="ignore",
             width="stretch",
         )
-    return chosen or [run for run, _ in finished(runs)[:SHOWN]]
+    return chosen or [run for run, _ in finished(runs) if run.config.model.base == base][:SHOWN]
 
 
 def show_charts(chosen: list[Run], country: str | None) -> None:
@@ -177,7 +179,7 @@ show_table(done, chosen_base, grid)
 with st.expander("Why the printed speed-ups are not structure alone", icon=":material/speed:"):
     st.write(SPEED_NOTE)
 st.markdown("#### All runs")
-picked_runs = choose_runs(runs, grid)
+picked_runs = choose_runs(runs, chosen_base, grid)
 show_charts(picked_runs, grid)
 try:
     show_curves(store, picked_runs)

@@ -29,6 +29,10 @@ BASE_WORDS = {
     "muril-shape": "The paper's shape, random weights (for timing)",
     recipe.OWN: "A hub id or folder of your own",
 }
+EMPTY = (
+    ("data.source", "own_data", "No file yet. Upload one, or give the path of one on this machine."),
+    ("model.base", "own_base", "No model yet. Give a hub id of the form owner/name, or a folder on this machine."),
+)
 UNTRAINED = {
     "compact": "The compact shape starts from random weights, so a teacher made of it knows nothing and distillation teaches "
     "noise. Train a compact baseline first, then choose that run as the base.",
@@ -72,6 +76,7 @@ def _choose_dataset(errors: Mapping[str, str], home: Path) -> None:
         if upload is not None and st.session_state.get("upload_kept") != upload.file_id:
             recipe.use_upload(keep_upload(home, upload.name, upload.getvalue()))
             st.session_state["upload_kept"] = upload.file_id
+            st.rerun()  # the config was read before the file came
         st.text_input(
             "Path of the file",
             key="own_data",
@@ -104,12 +109,17 @@ def _choose_precision(errors: Mapping[str, str]) -> None:
     st.selectbox(
         "Precision",
         ["auto", "fp32", "bf16", "fp16"],
-        format_func={"auto": "Automatic", "fp32": "fp32", "bf16": "bf16 (mixed)", "fp16": "fp16 (mixed, GPU)"}.get,
+        format_func={
+            "auto": "Automatic",
+            "fp32": "fp32",
+            "bf16": "bf16 (mixed)",
+            "fp16": "fp16 (mixed, GPU)",
+        }.__getitem__,
         key="training.precision",
         persist_state="session",
     )
     try:
-        device = lock_name(st.session_state["training.device"]).replace("cpu", "cpu").replace("-", ":")
+        device = lock_name(st.session_state["training.device"]).replace("-", ":")
         chosen, reason = choose_precision(st.session_state["training.precision"], device)
     except ConfigError as error:
         errors = {**error.fields, **errors}
@@ -126,56 +136,64 @@ def choose_rest(errors: Mapping[str, str]) -> None:
     )
     with st.expander("Advanced", expanded=wrong, icon=":material/tune:"):
         _text("name", "Name", errors, placeholder="made from the recipe")
-        st.caption("Training")
-        left, right = st.columns(2)
-        with left:
-            _whole("training.epochs", "Epochs", errors)
-            _whole("training.batch_size", "Batch size (texts)", errors)
-            _number("training.weight_decay", "Weight decay", errors, 0.01)
-            _whole("training.evaluations", "Evaluations", errors)
-            _number("training.max_grad_norm", "Gradient clipping norm", errors, 0.1)
-        with right:
-            _whole("training.max_steps", "Maximum steps", errors, placeholder="no limit")
-            _number("training.learning_rate", "Learning rate", errors, 1e-5, placeholder="by width")
-            _number("training.warmup_share", "Rate warm-up (share)", errors, 0.05)
-            _whole("training.seed", "Seed", errors)
-            _number("training.checkpoint_every_s", "Checkpoint interval (s)", errors, 10.0)
-        _text("training.device", "Device", errors, placeholder="auto, cpu, cuda or cuda:1")
-        st.caption("Pruning: block movement pruning of FFN neurons")
-        left, right = st.columns(2)
-        with left:
-            _number("pruning.warmup_share", "Warm-up (share)", errors, 0.05)
-            _number("pruning.mask_learning_rate", "Mask learning rate", errors, 0.001)
-        with right:
-            _number("pruning.cooldown_share", "Cool-down (share)", errors, 0.05)
-        st.caption("Distillation")
-        left, right = st.columns(2)
-        with left:
-            _number("distillation.temperature", "Temperature", errors, 0.5)
-        with right:
-            _number("distillation.distillation_weight", "Weight of the teacher", errors, 0.05)
-        st.caption("Data")
-        left, right = st.columns(2)
-        with left:
-            _whole("data.max_length", "Maximum length (tokens)", errors)
-            _text("data.text_column", "Text column", errors, placeholder="found by itself")
-        with right:
-            _text("data.test_path", "Test file", errors, placeholder="cut from the dataset")
-            _text("data.label_column", "Label column", errors, placeholder="found by itself")
-        st.caption("Emissions")
-        left, right = st.columns(2)
-        with left:
-            names = countries()
-            st.selectbox(
-                "Country of the grid",
-                list(names),
-                format_func=lambda code: f"{names[code]} ({code})",
-                key="emissions.country",
-                persist_state="session",
-            )
-            complain(errors, "emissions.country")
-        with right:
-            _number("emissions.sample_every_s", "Sampling interval (s)", errors, 0.5)
+        _choose_training(errors)
+        _choose_other_parts(errors)
+
+
+def _choose_training(errors: Mapping[str, str]) -> None:
+    st.caption("Training")
+    left, right = st.columns(2)
+    with left:
+        _whole("training.epochs", "Epochs", errors)
+        _whole("training.batch_size", "Batch size (texts)", errors)
+        _number("training.weight_decay", "Weight decay", errors, 0.01)
+        _whole("training.evaluations", "Evaluations", errors)
+        _number("training.max_grad_norm", "Gradient clipping norm", errors, 0.1)
+    with right:
+        _whole("training.max_steps", "Maximum steps", errors, placeholder="no limit")
+        _number("training.learning_rate", "Learning rate", errors, 1e-5, placeholder="by width")
+        _number("training.warmup_share", "Rate warm-up (share)", errors, 0.05)
+        _whole("training.seed", "Seed", errors)
+        _number("training.checkpoint_every_s", "Checkpoint interval (s)", errors, 10.0)
+    _text("training.device", "Device", errors, placeholder="auto, cpu, cuda or cuda:1")
+    st.caption("Pruning: block movement pruning of FFN neurons")
+    left, right = st.columns(2)
+    with left:
+        _number("pruning.warmup_share", "Warm-up (share)", errors, 0.05)
+        _number("pruning.mask_learning_rate", "Mask learning rate", errors, 0.001)
+    with right:
+        _number("pruning.cooldown_share", "Cool-down (share)", errors, 0.05)
+
+
+def _choose_other_parts(errors: Mapping[str, str]) -> None:
+    st.caption("Distillation")
+    left, right = st.columns(2)
+    with left:
+        _number("distillation.temperature", "Temperature", errors, 0.5)
+    with right:
+        _number("distillation.distillation_weight", "Weight of the teacher", errors, 0.05)
+    st.caption("Data")
+    left, right = st.columns(2)
+    with left:
+        _whole("data.max_length", "Maximum length (tokens)", errors)
+        _text("data.text_column", "Text column", errors, placeholder="found by itself")
+    with right:
+        _text("data.test_path", "Test file", errors, placeholder="cut from the dataset")
+        _text("data.label_column", "Label column", errors, placeholder="found by itself")
+    st.caption("Emissions")
+    left, right = st.columns(2)
+    with left:
+        names = countries()
+        st.selectbox(
+            "Country of the grid",
+            list(names),
+            format_func=lambda code: f"{names[code]} ({code})",
+            key="emissions.country",
+            persist_state="session",
+        )
+        complain(errors, "emissions.country")
+    with right:
+        _number("emissions.sample_every_s", "Sampling interval (s)", errors, 0.5)
 
 
 def _whole(field: str, label: str, errors: Mapping[str, str], placeholder: str | None = None) -> None:
@@ -198,4 +216,9 @@ def form_errors() -> tuple[RunConfig | None, dict[str, str]]:
     try:
         return RunConfig.parse(recipe.values()), {}
     except ConfigError as error:
-        return None, error.fields
+        fields = error.fields
+    # An empty field is no value to complain about: say what to put there.
+    for field, widget, words in EMPTY:
+        if field in fields and not st.session_state[widget].strip():
+            fields[field] = words
+    return None, fields

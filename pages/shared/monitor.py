@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import altair as alt
 import streamlit as st
 
 from engine import charts
@@ -123,7 +122,7 @@ def _accuracy(evaluated: Evaluated | None, baseline: BaselineMeasured | None) ->
     """Show validation accuracy beside the dense one, or that random weights have none."""
     label = "Validation accuracy"
     if baseline is not None and baseline.measurement.accuracy is None:
-        _metric(label, "not measured", "random weights", help_text="The weights are random by design: timing only.")
+        _metric("Accuracy", "–", "random weights", help_text="Not measured: the weights are random by design.")
         return
     dense = "" if baseline is None else f"dense {words.accuracy(baseline.measurement.accuracy)}"
     value = "–" if evaluated is None else words.accuracy(evaluated.measurement.accuracy)
@@ -169,7 +168,7 @@ def show_charts(timeline: Timeline) -> None:
         )
 
 
-def _chart(title: str, chart: alt.Chart | alt.LayerChart, key: str) -> None:
+def _chart(title: str, chart: charts.Chart, key: str) -> None:
     with st.container(border=True):
         st.markdown(f"**{title}**")
         st.altair_chart(chart, width="stretch", key=key)

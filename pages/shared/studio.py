@@ -1,5 +1,6 @@
 """What every page needs first: the home folder, its store, and the runs in it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -36,8 +37,9 @@ def finished(runs: list[Run]) -> list[tuple[Run, RunResult]]:
 
 
 def run_label(run: Run) -> str:
-    """Return one line that tells a run from its neighbours."""
-    return f"{run.title} · {run.state} · {moment(run.created_at)} · {run.run_id}"
+    """Return one line that tells a run from its neighbours; it does not change while the run is active."""
+    state = "active" if run.active else run.state
+    return f"{run.title} · {state} · {moment(run.created_at)} · {run.run_id}"
 
 
 def show_error(error: ChhatniError) -> None:
@@ -45,7 +47,7 @@ def show_error(error: ChhatniError) -> None:
     st.error(escape(str(error)), icon=":material/error:")
 
 
-def complain(errors: dict[str, str], *fields: str) -> None:
+def complain(errors: Mapping[str, str], *fields: str) -> None:
     """Show what is wrong with a field right below it."""
     for field in fields:
         if field in errors:

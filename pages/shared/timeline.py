@@ -36,6 +36,5 @@ class Timeline:
 
     def _forget_after(self, step: int) -> None:
         """Drop steps that lie beyond the checkpoint a run resumed at: they are about to be done again."""
-        for kind in (StepLogged, Evaluated):
-            kept = [event for event in self.all(kind) if event.step <= step]
-            self._events[kind] = list(kept)
+        self._events[StepLogged] = [event for event in self.all(StepLogged) if event.step <= step]
+        self._events[Evaluated] = [event for event in self.all(Evaluated) if event.step <= step]

@@ -118,7 +118,8 @@ def test_the_specification_is_constant_while_data_changes(name: str) -> None:
 def test_column_types_do_not_depend_on_the_rows(name: str) -> None:
     _, build = CASES[name]
     empty, full = build(0), build(7)
-    assert empty.empty and not full.empty
+    assert empty.empty
+    assert not full.empty
     assert list(empty.dtypes) == list(full.dtypes)
 
 

@@ -127,7 +127,8 @@ def test_random_weights_leave_accuracy_empty() -> None:
 def test_front_holds_those_that_nobody_beats() -> None:
     runs = [finished(0.5, run_id=name, accuracy=share) for name, share in (("low", 0.7), ("high", 0.9))]
     table = comparison.trade_frame(runs).set_index("run")
-    assert table.loc["high", "front"] and not table.loc["low", "front"]
+    assert table.loc["high", "front"]
+    assert not table.loc["low", "front"]
 
 
 def test_break_even_is_energy_over_what_a_text_saves() -> None:
@@ -145,14 +146,17 @@ def test_break_even_is_energy_over_what_a_text_saves() -> None:
 def test_break_even_says_why_there_is_none(run: Run, words: str) -> None:
     assert run.result is not None
     point = break_even(run.result)
-    assert point.texts is None and words in point.reason
+    assert point.texts is None
+    assert words in point.reason
 
 
 def test_estimate_scales_a_like_run_by_texts() -> None:
     done = finished(0.5, run_id="like")
-    config = RunConfig.parse({"pruning": {"final_density": 0.5}, "training": {"epochs": 10}})
+    twice = 2 * done.config.training.epochs
+    config = RunConfig.parse({"pruning": {"final_density": 0.5}, "training": {"epochs": twice}})
     guess = estimate(config, [done])
-    assert guess is not None and guess.basis_run == "like"
+    assert guess is not None
+    assert guess.basis_run == "like"
     assert guess.duration_s == pytest.approx(2 * 720.0)
     assert guess.energy_kwh == pytest.approx(0.02)
 
@@ -163,7 +167,8 @@ def test_estimate_needs_the_same_base_and_prefers_the_same_distillation() -> Non
     assert estimate(RunConfig(), []) is None
     wanted = RunConfig.parse({"pruning": {"final_density": 0.5}, "distillation": {"enabled": True}})
     guess = estimate(wanted, [finished(0.5, run_id="plain"), finished(0.25, True, run_id="distilled")])
-    assert guess is not None and guess.basis_run == "distilled"
+    assert guess is not None
+    assert guess.basis_run == "distilled"
 
 
 def test_texts_passed_counts_whole_batches_up_to_the_step_limit() -> None:
@@ -189,7 +194,8 @@ def test_drawing_has_a_box_for_every_head_and_ffn() -> None:
     assert len(kept) == 12
     share = (kept["end"] - kept["start"]) / (drawing.FFN_END - drawing.FFN_START)
     assert share.tolist() == pytest.approx([0.25] * 12)
-    assert (boxes["end"] <= 1.0).all() and (boxes["start"] < boxes["end"]).all()
+    assert (boxes["end"] <= 1.0).all()
+    assert (boxes["start"] < boxes["end"]).all()
 
 
 def test_charts_of_compare_draw_with_and_without_rows() -> None:

@@ -12,14 +12,10 @@ from engine import events
 from engine.events import Event, Latency, Notice, Record, StepLogged, from_json, to_json
 
 KINDS = get_args(Event)
-NUMBERS = st.floats(allow_nan=False)
-
-# Hypothesis builds the records from their annotations; what is left to say is which text JSON can hold.
-st.register_type_strategy(str, st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
-st.register_type_strategy(float, NUMBERS)
 
 
 def any_event(kind: type[Record]) -> st.SearchStrategy[Any]:
+    """Hypothesis builds the parts from their annotations."""
     return st.builds(kind, kind=st.just(kind.model_fields["kind"].default))
 
 
@@ -30,8 +26,10 @@ def test_an_event_comes_back_as_it_was(kind: type[Record]) -> None:
     def check(event: Any) -> None:
         text = to_json(event)
         assert "\n" not in text
-        assert from_json(text) == event
-        assert type(from_json(text)) is kind
+        again = from_json(text)
+        assert type(again) is kind
+        assert to_json(again) == text
+        assert again == event or "NaN" in text  # which is not even equal to itself
         json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
     check()

@@ -16,7 +16,8 @@ def test_parameters_are_those_of_muril_with_a_narrower_ffn(row: PaperRow) -> Non
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.less_time_percent], ids=lambda row: row.recipe)
 def test_printed_speedup_follows_from_printed_time_but_for_one_row(row: PaperRow) -> None:
-    assert row.less_time_percent is not None and row.speedup is not None
+    assert row.less_time_percent is not None
+    assert row.speedup is not None
     follows = 1 / (1 - row.less_time_percent / 100)
     if row.recipe == "25 % + KD":
         assert follows == pytest.approx(2.44, abs=0.005)

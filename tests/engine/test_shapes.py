@@ -144,7 +144,7 @@ def test_the_config_of_a_real_model_gives_its_shape(tmp_path: Path) -> None:
     ],
 )
 def test_a_config_of_something_else_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
-    with pytest.raises(CheckpointError, match="config.json") as caught:
+    with pytest.raises(CheckpointError, match=r"config\.json") as caught:
         read_shape(write(tmp_path, **changes))
     assert words in str(caught.value)
 
@@ -152,12 +152,12 @@ def test_a_config_of_something_else_is_refused(tmp_path: Path, changes: dict[str
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"model_type": "bert"}', "\x00", "[" * 100_000])
 def test_a_torn_config_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(CheckpointError, match="config.json"):
+    with pytest.raises(CheckpointError, match=r"config\.json"):
         read_shape(tmp_path)
 
 
 def test_a_missing_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="Give a folder with config.json"):
+    with pytest.raises(CheckpointError, match=r"Give a folder with config\.json"):
         read_shape(tmp_path)
     (tmp_path / "config.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(CheckpointError, match="cannot be read"):

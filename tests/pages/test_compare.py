@@ -70,8 +70,8 @@ def test_hundreds_of_runs_are_drawn_quickly(studio: Open, store: RunStore) -> No
     for number in range(300):
         seed_run(store, config(0.25 * (number % 4), number % 2 == 0), "done", total=2)
     app = studio("compare")
-    began = time.perf_counter()
+    began = time.process_time()
     app.run()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert len(app.dataframe[1].value) == 300
-    assert took < 4.0, took  # under a second on an idle machine; the margin is for a busy one
+    assert took < 1.0, took

@@ -19,14 +19,18 @@ def buttons(app: AppTest) -> set[str]:
 
 
 def specification(app: AppTest, number: int) -> dict[str, Any]:
+    """Return a chart's specification without the name of its dataset, a hash that the browser looks through."""
     spec: dict[str, Any] = json.loads(app.get("vega_lite_chart")[number].proto.spec)
+    for part in (spec, *spec.get("layer", [])):
+        part.pop("data", None)
     return spec
 
 
 def test_no_runs_is_an_invitation(studio: Open) -> None:
     app = studio("live")
     assert "No run yet" in everything(app)
-    assert not app.error and not app.get("vega_lite_chart")
+    assert not app.error
+    assert not app.get("vega_lite_chart")
     assert app.get("page_link")
 
 
@@ -65,7 +69,8 @@ def test_a_running_run_shows_progress_numbers_and_charts(studio: Open, store: Ru
     progress = app.get("progress")[0]
     assert "Step 60 of 100 · 20 s left" in progress.proto.text
     assert progress.proto.value == 60
-    assert "dense 86.00 %" in words and "dense 8" in words
+    assert "dense 86.00 %" in words
+    assert "dense 8" in words
     assert "two <b>bold</b>" in app.code[0].value
     assert len(app.get("vega_lite_chart")) == 6
     assert "2,075 train" in words.replace("\\", "")
@@ -99,7 +104,7 @@ def test_a_finished_run_shows_dense_beside_student(studio: Open, store: RunStore
     app = studio("live", run=run.run_id)
     table = app.dataframe[0].value.set_index("Quantity")
     assert table.loc["Test accuracy", "Dense"] == "86.00 %"
-    assert "1.60x measured, ceiling 1.86x" in table.loc[:, "Change"].to_list()
+    assert "1.60x, ceiling 1.86x" in table.loc[:, "Change"].to_list()
     next(button for button in app.button if button.label == "Try it").click()
     app.run()
     assert app.title[0].value == "Try it"
@@ -109,8 +114,8 @@ def test_a_finished_run_shows_dense_beside_student(studio: Open, store: RunStore
 def test_random_weights_have_no_accuracy(studio: Open, store: RunStore) -> None:
     run = seed_run(store, config(0.75, model={"base": "muril-shape"}), "done", accuracy=None)
     app = studio("live", run=run.run_id)
-    accuracy = next(metric for metric in app.metric if metric.label == "Validation accuracy")
-    assert (accuracy.value, accuracy.delta) == ("not measured", "random weights")
+    accuracy = next(metric for metric in app.metric if "ccuracy" in metric.label)
+    assert (accuracy.value, accuracy.delta) == ("–", "random weights")
     table = app.dataframe[0].value.set_index("Quantity")
     assert table.loc["Validation accuracy", "Student"] == "not measured: random weights"
 
@@ -192,7 +197,8 @@ def test_steps_done_twice_after_a_resume_are_drawn_once(store: RunStore) -> None
     timeline.refresh(store)
     numbers = [event.step for event in timeline.all(StepLogged)]
     assert numbers == sorted(set(numbers))
-    assert 50 in numbers and 60 not in numbers
+    assert 50 in numbers
+    assert 60 not in numbers
 
 
 def test_hundreds_of_runs_open_in_a_second(studio: Open, store: RunStore) -> None:
@@ -200,8 +206,8 @@ def test_hundreds_of_runs_open_in_a_second(studio: Open, store: RunStore) -> Non
         store.create(config(0.5), "cpu")
     run = seed_run(store, config(0.5), "done")
     app = studio("live", run=run.run_id)
-    began = time.perf_counter()
+    began = time.process_time()
     app.run()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert len(app.selectbox(key="live_run").options) == 301
-    assert took < 3.0, took  # about 0.4 s on an idle machine; the margin is for a busy one
+    assert took < 1.0, took

@@ -123,7 +123,7 @@ def test_impossible_values_are_said_and_nothing_starts(studio: Open, started: St
     assert "Temperature is -1; it must be above 0" in words
     assert all(button.disabled for button in app.button if button.label in ("Start", "Queue the paper's table"))
     assert app.expander[0].proto.expanded
-    app.number_input(key="training.epochs").set_value(5).run()
+    app.number_input(key="training.epochs").set_value(RunConfig().training.epochs).run()
     app.number_input(key="distillation.temperature").set_value(2.0).run()
     press(app, "Start")
     assert started == [RunConfig()]
@@ -190,13 +190,15 @@ def test_an_estimate_needs_a_finished_run_like_this(studio: Open, store: RunStor
     assert "The first one gives the estimate" in everything(studio())
     run = seed_run(store, config(0.5), "done")
     words = everything(studio())
-    assert "1 min 35 s" in words and run.run_id in words
+    assert "1 min 35 s" in words
+    assert run.run_id in words
 
 
 def test_finished_runs_are_bases_and_unfinished_are_not(studio: Open, store: RunStore) -> None:
     done, failed = seed_run(store, config(0.5), "done"), seed_run(store, config(0.5), "failed")
     options = " ".join(studio().selectbox(key="base").options)
-    assert done.run_id in options and failed.run_id not in options
+    assert done.run_id in options
+    assert failed.run_id not in options
 
 
 def test_a_hub_id_or_folder_of_ones_own_is_used(studio: Open, started: Started) -> None:
@@ -210,3 +212,23 @@ def test_a_hub_id_or_folder_of_ones_own_is_used(studio: Open, started: Started) 
 
 def test_precision_says_what_automatic_means_here(studio: Open) -> None:
     assert "On this machine:" in everything(studio())
+
+
+def test_an_upload_becomes_the_dataset(studio: Open, started: Started, home: Path) -> None:
+    app = studio()
+    app.selectbox(key="dataset").set_value("own").run()
+    assert "No file yet" in everything(app)
+    app.file_uploader[0].set_value(("../मजकूर a.csv", "text,label\nअ,x\n".encode(), "text/csv")).run()
+    assert "No file yet" not in everything(app)
+    press(app, "Start")
+    path = Path(started[0].data.source)
+    assert path.parent == home / "uploads"
+    assert path.read_text(encoding="utf-8") == "text,label\nअ,x\n"
+
+
+def test_an_empty_model_of_ones_own_asks_for_one(studio: Open) -> None:
+    app = studio()
+    app.selectbox(key="base").set_value("own").run()
+    assert "No model yet" in everything(app)
+    app.text_input(key="own_base").set_value("not a model").run()
+    assert "There is no base model 'not a model'" in everything(app).replace("\\", "")

@@ -64,7 +64,8 @@ def test_uploads_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     path = keep_upload(tmp_path, name, b"text,label\n")
     assert path.parent == tmp_path / "uploads"
     assert path.read_bytes() == b"text,label\n"
-    assert len(path.name) < 80 and path.name.isascii()
+    assert len(path.name) < 80
+    assert path.name.isascii()
     assert keep_upload(tmp_path, name, b"text,label\n") == path
     assert keep_upload(tmp_path, name, b"other") != path
 
@@ -93,3 +94,8 @@ def test_nothing_allows_html_but_the_style_of_the_router(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert "unsafe_allow_html" not in source
     assert "st.html(" not in source or path.name == "app.py"
+
+
+def test_addresses_are_the_names_of_the_files() -> None:
+    """A fresh server looks a deep link up among the files of ``pages/``; any other address opens a "not found" dialog."""
+    assert "url_path" not in (REPOSITORY / "app.py").read_text(encoding="utf-8")

@@ -1,0 +1,201 @@
+"""Classifying: any text, any number of them, answers in order."""
+
+import random
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BertModel
+
+from engine import bases
+from engine.errors import CheckpointError
+from engine.inference import MAX_CHARACTERS, Classifier, Prediction, load_classifier
+from tests.engine.hub import running_hub
+from tests.engine.tiny_bert import LABELS, TEXTS, tiny_checkpoint, tiny_model, tiny_tokenizer
+
+POSITIONS = 32
+
+
+def make_classifier() -> Classifier:
+    model = tiny_model(positions=POSITIONS)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():  # large enough weights that texts differ in what is said of them
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return Classifier(model, tiny_tokenizer(POSITIONS), POSITIONS)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return make_classifier()
+
+
+SHARED = make_classifier()
+
+
+def check(answer: Prediction, text: str) -> None:
+    assert answer.text == text
+    assert list(answer.probabilities) == list(LABELS)
+    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert answer.label == max(answer.probabilities, key=lambda label: answer.probabilities[label])
+    assert answer.confidence == answer.probabilities[answer.label]
+    assert answer.latency_ms > 0
+    assert 2 <= answer.tokens <= POSITIONS
+
+
+def mixed_texts(count: int) -> list[str]:
+    generator = random.Random(0)
+    words = " ".join(TEXTS).split()
+    return [" ".join(generator.choices(words, k=generator.randint(0, 45))) for _ in range(count)]
+
+
+def test_what_is_known_of_a_classifier(classifier: Classifier) -> None:
+    assert classifier.labels == LABELS
+    assert classifier.parameters == sum(parameter.numel() for parameter in tiny_model().parameters())
+    assert classifier.size_bytes == 4 * classifier.parameters
+    assert classifier.max_length == POSITIONS
+
+
+def test_a_batch_of_mixed_lengths_says_what_single_texts_say(classifier: Classifier) -> None:
+    texts = mixed_texts(50)
+    together = classifier.classify(texts, batch_size=8)
+    assert [answer.text for answer in together] == texts, "the order is that of the texts"
+    assert len({answer.label for answer in together}) > 1
+    for text, answer in zip(texts, together, strict=True):
+        check(answer, text)
+        (alone,) = classifier.classify([text])
+        assert answer.label == alone.label
+        assert (answer.tokens, answer.truncated) == (alone.tokens, alone.truncated)
+        assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_the_batch_size_changes_no_answer(classifier: Classifier, batch_size: int) -> None:
+    texts = mixed_texts(20)
+    expected = classifier.classify(texts, batch_size=7)
+    for answer, other in zip(classifier.classify(texts, batch_size=batch_size), expected, strict=True):
+        assert answer.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_long_texts_are_cut_to_their_beginning_and_marked(classifier: Classifier) -> None:
+    words = " ".join(TEXTS).split()
+    tokenizer = tiny_tokenizer(POSITIONS)
+    seen = set()
+    for count in range(1, 60):
+        text = " ".join((words * 3)[:count])
+        (answer,) = classifier.classify([text])
+        whole = len(tokenizer(text, truncation=False)["input_ids"])
+        assert answer.truncated == (whole > POSITIONS)
+        assert answer.tokens == min(whole, POSITIONS)
+        seen.add(answer.truncated)
+    assert seen == {True, False}
+
+
+def test_a_cut_text_is_read_as_training_reads_it(classifier: Classifier) -> None:
+    text = " ".join(TEXTS * 3)
+    ids = tiny_tokenizer(POSITIONS)(text, truncation=True, max_length=POSITIONS, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = classifier._model(input_ids=ids).logits.softmax(-1)[0].tolist()
+    (answer,) = classifier.classify([text])
+    assert list(answer.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n\t",
+        "🙂🙃👩‍👩‍👧‍👦",
+        "\0",
+        "a\0b",
+        "\x00" * 5000,
+        "अ" * 5000,
+        "[MASK] [SEP] [PAD]",
+        "\ufeff",
+        "१२३ ₹",
+        "\ud800 x",
+        "‮abc",
+    ],
+)
+def test_odd_texts_have_an_answer(classifier: Classifier, text: str) -> None:
+    (answer,) = classifier.classify([text])
+    check(answer, text)
+
+
+def test_a_million_characters(classifier: Classifier) -> None:
+    for text in ("क्रिकेट " * 125_000, "x" * 1_000_000):
+        (answer,) = classifier.classify([text])
+        check(answer, text)
+        assert len(text) > MAX_CHARACTERS
+        assert answer.truncated
+
+
+def test_no_texts_have_no_answers(classifier: Classifier) -> None:
+    assert classifier.classify([]) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(st.characters(), max_size=60), max_size=6))
+def test_any_texts_have_answers_in_their_order(texts: list[str]) -> None:
+    answers = SHARED.classify(texts, batch_size=2)
+    assert len(answers) == len(texts)
+    for answer, text in zip(answers, texts, strict=True):
+        check(answer, text)
+
+
+def test_threads_do_not_disturb_one_another(classifier: Classifier) -> None:
+    texts = mixed_texts(12)
+    expected = [answer.probabilities for answer in classifier.classify(texts)]
+    found: list[list[dict[str, float]]] = []
+
+    def work() -> None:
+        found.extend([answer.probabilities for answer in classifier.classify(texts)] for _ in range(3))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 12
+    assert all(
+        one == pytest.approx(other, abs=1e-5) for some in found for one, other in zip(some, expected, strict=True)
+    )
+
+
+def test_classifiers_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "runs" / "20261120-211502-k3f9" / "model"
+    model = tiny_checkpoint(folder, positions=POSITIONS)
+    monkeypatch.setattr(bases, "STARTER", folder)
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.models["someone/tiny"] = folder
+        sources = ["starter", "20261120-211502-k3f9", str(folder), "someone/tiny"]
+        classifiers = [load_classifier(source, tmp_path) for source in sources]
+    ids = tiny_tokenizer(POSITIONS)(TEXTS[0], return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = dict(zip(LABELS, model(input_ids=ids).logits.softmax(-1)[0].tolist(), strict=True))
+    for loaded in classifiers:
+        assert loaded.labels == LABELS
+        assert loaded.max_length == POSITIONS
+        assert loaded.classify([TEXTS[0]])[0].probabilities == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("source", ["compact", "muril-shape"])
+def test_random_bases_are_refused(source: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"{source} has random weights and knows no topics"):
+        load_classifier(source, tmp_path)
+
+
+def test_a_base_without_a_head_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    BertModel(tiny_checkpoint(folder).config).save_pretrained(folder)
+    with pytest.raises(CheckpointError, match="has no trained classification head"):
+        load_classifier(str(folder), tmp_path)
+
+
+def test_a_source_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="There is no base model 'nothing'"):
+        load_classifier("nothing", tmp_path)
