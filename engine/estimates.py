@@ -37,9 +37,7 @@ class Estimate:
 def texts_passed(config: RunConfig, training_texts: int) -> int:
     """Return how many texts the optimizer sees over the whole run, repeats counted."""
     size = config.training.batch_size
-    steps = math.ceil(training_texts / size) * config.training.epochs
-    if config.training.max_steps is not None:
-        steps = min(steps, config.training.max_steps)
+    steps = config.training.max_steps or math.ceil(training_texts / size) * config.training.epochs
     return steps * size
 
 

@@ -175,11 +175,10 @@ def head_by_confusion(predicted: NDArray[np.int64], true: NDArray[np.int64], cla
     np.add.at(counts, (predicted, true), 1)
     label_of_row = counts.argmax(axis=1)
     row_of_label = counts.argmax(axis=0)
-    one_to_one = len(set(row_of_label.tolist())) == classes
-    agree = all(label_of_row[row_of_label[label]] == label for label in range(classes))
+    agree = all(label_of_row[row_of_label[label]] == label for label in range(classes))  # and so they are one-to-one
     right = counts[row_of_label, np.arange(classes)]
     clear = bool(np.all(right * 2 >= counts[row_of_label].sum(axis=1)) and np.all(right > 0))
-    return [int(row) for row in row_of_label] if one_to_one and agree and clear else None
+    return [int(row) for row in row_of_label] if agree and clear else None
 
 
 def reorder_head(model: BertForSequenceClassification, rows: Sequence[int], labels: Sequence[str]) -> None:

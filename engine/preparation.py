@@ -15,6 +15,7 @@ from engine.errors import CheckpointError, ConfigError
 from engine.evaluation import predict_logits
 from engine.events import DataPrepared, Event, Notice
 from engine.model import HeadFit, Loaded, head_by_confusion, head_by_name, load_base, new_head, reorder_head
+from engine.storage import replace_folder
 from engine.tokenization import encode
 
 
@@ -132,7 +133,7 @@ def _settled_tokenizer(loaded: Loaded, folder: Path) -> PreTrainedTokenizerBase:
     if loaded.trained:
         return loaded.tokenizer
     if not folder.is_dir():
-        loaded.tokenizer.save_pretrained(folder)
+        replace_folder(folder, loaded.tokenizer.save_pretrained)
     kept = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if len(kept) > loaded.model.config.vocab_size:
         raise CheckpointError(f"{folder} does not fit the model any more; the data have changed. Start a new run.")

@@ -34,10 +34,9 @@ EMPTY = (
     ("model.base", "own_base", "No model yet. Give a hub id of the form owner/name, or a folder on this machine."),
 )
 UNTRAINED = {
-    "compact": "The compact shape starts from random weights, so a teacher made of it knows nothing and distillation teaches "
-    "noise. Train a compact baseline first, then choose that run as the base.",
-    "muril-shape": "This shape has random weights: its teacher knows nothing. Distillation then only shows what it costs in "
-    "time and energy.",
+    "compact": "The compact shape starts from random weights, so there is nothing to learn from it: distillation will be left "
+    "out. Train a compact baseline first, then choose that run as the base.",
+    "muril-shape": "This shape has random weights, so there is nothing to learn from it: distillation will be left out.",
 }
 
 

@@ -52,7 +52,7 @@ def running_hub() -> Iterator[Hub]:
 
         def _answer(self, body: bool) -> None:
             path = unquote(urlsplit(self.path).path)
-            hub.requests.append(f"{self.command} {path}")
+            hub.requests.append(" ".join(self.requestline.split()[:2]))  # as it was sent, with every slash
             time.sleep(hub.delay_s)
             if hub.status is not None:
                 return self._send(hub.status, b"{}", {}, body)

@@ -289,11 +289,16 @@ def test_a_hub_in_trouble(hub: Hub, tmp_path: Path) -> None:
     assert time.monotonic() - began < 3
 
 
-def test_a_hub_that_says_nothing_is_not_waited_for(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_says_nothing_is_not_waited_for(
+    hub: Hub, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.models[MODEL] = copied
+    look_up(MODEL, tmp_path)
     monkeypatch.setattr(bases, "_PATIENCE_S", 0.2)
     hub.delay_s = 1.0
     began = time.monotonic()
-    assert "the hub cannot be reached" in refusal(lambda: look_up(MODEL, tmp_path))
+    assert "the hub cannot be reached" in refusal(lambda: look_up(MODEL, tmp_path / "empty"))
+    assert look_up(MODEL, tmp_path).layers == 2
     assert time.monotonic() - began < 1
 
 

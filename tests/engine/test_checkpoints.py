@@ -1,6 +1,7 @@
 """Resume states and models on disk: whole or not there."""
 
 import errno
+import hashlib
 import json
 import stat
 from collections.abc import Callable
@@ -199,11 +200,27 @@ def test_a_foreign_manifest_is_passed_over(tmp_path: Path, manifest: str) -> Non
     assert "step-00000120" in reasons[0]
 
 
+def forge(folder: Path, **changes: object) -> None:
+    """Change a manifest and make its digest right again."""
+    manifest = {**json.loads((folder / "manifest.json").read_text(encoding="utf-8")), **changes}
+    del manifest["digest"]
+    manifest["digest"] = digest_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_a_manifest_that_is_right_is_believed(tmp_path: Path) -> None:
+    save_resume_state(tmp_path, resume_state())
+    forge(tmp_path / "step-00000120", step=121)
+    loaded, reasons = load_resume_state(tmp_path, CONFIG)
+    assert reasons == []
+    assert loaded is not None
+    assert loaded.step == 121
+
+
 def test_a_manifest_that_names_no_files_is_not_believed(tmp_path: Path) -> None:
     save_resume_state(tmp_path, resume_state())
     folder = tmp_path / "step-00000120"
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "files": {}}))
+    forge(folder, files={})
     flip(folder / "model.safetensors")
     loaded, reasons = load_resume_state(tmp_path, CONFIG)
     assert loaded is None
@@ -222,9 +239,10 @@ def test_a_state_with_code_is_not_run(tmp_path: Path) -> None:
     save_resume_state(tmp_path / "resume", resume_state())
     folder = tmp_path / "resume" / "step-00000120"
     torch.save({"optimizer": Runs(marker)}, folder / "state.pt")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["state.pt"] = [(folder / "state.pt").stat().st_size, checkpoints._digest(folder / "state.pt")]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    path = folder / "state.pt"
+    files["state.pt"] = [path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()]
+    forge(folder, files=files)
     loaded, reasons = load_resume_state(tmp_path / "resume", CONFIG)
     assert loaded is None
     assert "torn" in reasons[0]

@@ -159,6 +159,7 @@ def test_wrong_input_is_one_clear_error_and_leaves_no_run(
     files["bytes"].write_bytes(b"text,label\n\xe0\xa4\xff\xfe,x\n")
     files["pickle"].mkdir()
     BertConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2).save_pretrained(files["pickle"])
+    (files["pickle"] / "vocab.txt").write_text("[UNK]\n")
     torch.save({"weight": Path("/")}, files["pickle"] / "pytorch_model.bin")  # a class that unpickling would call
     filled = [argument.format(**files) for argument in arguments]
     if "--data" not in filled:

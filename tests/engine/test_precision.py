@@ -10,7 +10,7 @@ from engine.config import Precision
 from engine.errors import ConfigError
 from engine.precision import choose_precision, native_bf16
 
-X86 = "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu sse2 avx512f{}\nvmx flags\t: vnmi amx_bf16\n\n"
+X86 = "processor\t: 0\nmodel name\t: Some CPU\nvmx flags\t: vnmi amx_bf16\nflags\t\t: fpu sse2 avx512f{}\n\n"
 ARM = "processor\t: 0\nFeatures\t: fp asimd{}\n"
 
 

@@ -288,7 +288,7 @@ def test_divergence_is_named_and_keeps_the_last_good_state(dataset: Path, base: 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "_take_step", poison)
-        with pytest.raises(Diverged, match="learning rate is 0.01; try 0.001"):
+        with pytest.raises(Diverged, match=r"learning rate is 0\.01; try 0\.001"):
             run(settings, tmp_path, resume=True)
     assert result_of(run(settings, tmp_path, resume=True)).student.accuracy is not None
 
