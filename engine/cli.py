@@ -14,7 +14,7 @@ from typing import Any
 import engine
 from engine import reports
 from engine.config import MAHANEWS, RunConfig
-from engine.errors import ChhatniError, ConfigError
+from engine.errors import ChhatniError, ConfigError, JobError
 from engine.home import default_home
 from engine.jobs import reconcile, resume, start, stop
 from engine.runs import Run
@@ -171,7 +171,10 @@ def config_from(options: argparse.Namespace, store: RunStore) -> RunConfig:
             problems |= error.fields
     if options.distill is not None:
         values.setdefault("distillation", {})["enabled"] = options.distill
-    _resolve_paths(values, store)
+    try:
+        _resolve_paths(values, store)
+    except JobError as error:
+        problems["model.base"] = f"Base model {values['model']['base']!r} is none of: {BASES}. {error}"
     try:
         config = RunConfig.parse(values)
     except ConfigError as error:
