@@ -78,7 +78,9 @@ def _as_text(path: Path, table: Any, features: Mapping[str, Any]) -> tuple[dict[
                 nested.append(name)
             else:
                 plain = table[name].cast(kind.value_type) if pa.types.is_dictionary(kind) else table[name]
-                columns[name] = [value or "" for value in plain.cast(pa.large_string()).to_pylist()]
+                missing = "nan" if pa.types.is_floating(plain.type) else ""  # a number that is missing
+                texts = plain.cast(pa.large_string()).to_pylist()
+                columns[name] = ["" if value is None or value == missing else value for value in texts]
         except pa.ArrowNotImplementedError:  # a type that has no form as text
             nested.append(name)
         except (pa.ArrowException, UnicodeDecodeError, IndexError) as error:

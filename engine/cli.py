@@ -1,11 +1,13 @@
 """``python -m engine``: train, runs, show, stop, resume, classify, bench.
 
-Exit codes: 0 done; 1 a run failed or was stopped; 2 wrong input, nothing was started. With ``--json`` the standard output
-holds one JSON value and nothing else; progress and messages go to the standard error.
+Exit codes: 0 done; 1 a run failed or was stopped; 2 wrong input, nothing was started; 130 Ctrl-C. With ``--json`` the
+standard output holds one JSON value and nothing else; progress and messages go to the standard error.
 """
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the terminal does not know must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(options.run(options, default_home()))
     except ChhatniError as error:
@@ -38,6 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         return 1
+    except OSError as error:
+        print(
+            f"Error: {error.filename or 'The system'}: {error.strerror or error}. Check that path, its permissions and the "
+            "free space on its disk.",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted. A run that was started goes on: python -m engine runs", file=sys.stderr)
+        return 130  # as a shell counts it
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_train(commands)
     listing = _command(commands, "runs", "List all runs, newest first.", _runs)
-    listing.add_argument("--limit", type=int, metavar="N", help="only the N newest")
+    listing.add_argument("--limit", type=_positive, metavar="N", help="only the N newest")
     for name, words, action in (
         ("show", "Show one run: state, settings, result or error.", _show),
         ("stop", "Ask a run to save itself and stop.", _stop),
@@ -84,6 +98,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--output", type=Path, help="also write the JSON to this file")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of at least 1; try 10")
+    return number
 
 
 def _command(commands: Any, name: str, words: str, action: Any) -> argparse.ArgumentParser:
@@ -205,9 +226,9 @@ def _resolve_paths(values: dict[str, Any], store: RunStore) -> None:
     data, model = values.get("data", {}), values.get("model", {})
     source = data.get("source")
     if source and source != "starter" and source not in MAHANEWS:
-        data["source"] = str(Path(source).expanduser().absolute())
+        data["source"] = _absolute(source)
     if data.get("test_path"):
-        data["test_path"] = str(Path(data["test_path"]).expanduser().absolute())
+        data["test_path"] = _absolute(data["test_path"])
     if model.get("base"):
         model["base"] = resolve_model(model["base"], store)
 
@@ -216,11 +237,16 @@ def resolve_model(name: str, store: RunStore) -> str:
     """Return a folder as an absolute path and a run's name or beginning as its id; other names stay as they are."""
     if name in ("starter", "compact", "muril-shape"):
         return name
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser().absolute())
+    if os.path.isdir(os.path.expanduser(name)):  # unlike Path.is_dir, false for any odd name
+        return _absolute(name)
     if "/" in name:
         return name
     return store.find(name).run_id
+
+
+def _absolute(path: str) -> str:
+    """Return the path in full; unlike `Path.expanduser`, leave the ``~`` of an unknown user as it is."""
+    return os.path.join(os.getcwd(), os.path.expanduser(path))
 
 
 def _train(options: argparse.Namespace, home: Path) -> int:
@@ -295,8 +321,14 @@ def _resume(options: argparse.Namespace, home: Path) -> int:
 
 
 def _classify(options: argparse.Namespace, home: Path) -> int:
+    from engine.cleaning import normalise
     from engine.data import read_texts
 
+    for number, text in enumerate(options.texts, start=1):
+        if not normalise(text):
+            raise ConfigError(
+                {"texts": f"Text {number} is empty. Write something between its quotes, or leave it out."}
+            )
     texts = list(options.texts)
     if options.file is not None:
         texts += read_texts(options.file, options.text_column)
@@ -333,16 +365,23 @@ def _bench(options: argparse.Namespace, home: Path) -> int:
         threads=options.threads,
         rounds=options.rounds,
     )
+    if options.output is not None and options.output.is_dir():
+        raise ConfigError({"output": f"{options.output} is a folder. Name a file in it for the output."})
     result = run_bench(settings, home)
-    if options.output is not None:
-        text = json.dumps(result, indent=2, ensure_ascii=False)
-        replace_file(options.output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     if options.json:
         _print_json(result)
     else:
         reports.print_bench(result)
+    if options.output is not None:  # last, so that what was measured is seen even if it cannot be kept
+        text = json.dumps(result, indent=2, ensure_ascii=False)
+        replace_file(options.output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     return 0
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair, or a terminal without Devanagari
+        text = json.dumps(value, indent=2)
+    print(text)

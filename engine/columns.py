@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from engine.errors import DataError
-from engine.reading import Table
+from engine.reading import Table, enumerated
 
 TEXT_NAMES = (
     *("text", "headline", "title", "news", "content", "sentence", "article", "document", "body"),
@@ -176,4 +176,4 @@ def _free(table: Table, taken: str | None) -> dict[str, list[str]]:
 
 
 def _listed(table: Table) -> str:
-    return ", ".join(map(repr, table.columns)) or "none"
+    return enumerated([repr(name) for name in table.columns]) or "none"

@@ -124,6 +124,11 @@ class RunConfig(Part):
     training: TrainingConfig = TrainingConfig()
     emissions: EmissionsConfig = EmissionsConfig()
 
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        return " ".join(value.split())
+
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "RunConfig":
         """Build a config from plain values.

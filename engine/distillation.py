@@ -6,8 +6,8 @@ distribution; the factor T squared keeps the gradient's size independent of the 
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,14 +27,19 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
     return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
-def save_teacher(logits: Tensor, path: Path) -> None:
-    """Keep the teacher's logits, shape (texts, labels), for a later part of the same run."""
-    replace_file(path, lambda temporary: save_file({"logits": logits.contiguous().cpu()}, temporary))
+def save_teacher(logits: Tensor, path: Path, material: str) -> None:
+    """Keep the teacher's logits, shape (texts, labels), for a later part of the same run; ``material`` says whose of what."""
+    metadata = {"material": material}
+    replace_file(path, lambda temporary: save_file({"logits": logits.contiguous().cpu()}, temporary, metadata))
 
 
-def load_teacher(path: Path, texts: int, labels: int) -> Tensor | None:
-    """Return the kept logits, or None where there are none of the right shape."""
-    if not path.is_file():
+def load_teacher(path: Path, material: str) -> Tensor | None:
+    """Return the kept logits, or None where there are none of this teacher over these texts."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("material") != material:
+                return None
+            logits: Tensor = file.get_tensor("logits")
+            return logits
+    except (OSError, SafetensorError):  # not there, or torn: to be computed again
         return None
-    logits: Tensor | None = load_file(path).get("logits")
-    return logits if logits is not None and logits.shape == torch.Size((texts, labels)) else None

@@ -1,8 +1,11 @@
 """What went wrong, in words: an exception -> `RunFailed` with the next step a person can take."""
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from engine.errors import (
     CheckpointError,
@@ -25,6 +28,8 @@ _NEXT_STEPS: tuple[tuple[type[ChhatniError], str], ...] = (
     (TrainingError, "Resume the run from its last checkpoint, or start a copy with other settings."),
     (ChhatniError, "Remove the cause, then resume the run."),
 )
+
+_LAST_WORDS = "Could not be written to the store: "
 
 
 def describe_failure(error: Exception, log: Path) -> RunFailed:
@@ -58,6 +63,21 @@ def describe_failure(error: Exception, log: Path) -> RunFailed:
     )
 
 
+def last_words(event: RunFailed) -> str:
+    """Write a failure as one line for the end of a log, where the store cannot be written."""
+    return _LAST_WORDS + event.model_dump_json()
+
+
+def read_last_words(line: str) -> RunFailed | None:
+    """Return the failure that a line of a log holds, or None if it holds none or is cut short."""
+    if not line.startswith(_LAST_WORDS):
+        return None
+    try:
+        return RunFailed.model_validate_json(line.removeprefix(_LAST_WORDS))
+    except ValidationError:
+        return None
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -69,6 +89,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return "No space left on device" in str(error)  # safetensors reports it in an error of its own
 
 

@@ -23,7 +23,7 @@ _RUN_ID = re.compile(r"[a-z0-9-]{1,64}")
 def default_home() -> Path:
     """Return the home folder that the environment names, or the one beside the code; it need not exist yet."""
     named = os.environ.get("CHHATNI_HOME", "").strip()
-    return Path(named).expanduser().resolve() if named else REPOSITORY / "checkpoints"
+    return Path(os.path.expanduser(named)).resolve() if named else REPOSITORY / "checkpoints"
 
 
 def run_folder(home: Path, run_id: str) -> Path:

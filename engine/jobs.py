@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import cast
 
 from filelock import FileLock, Timeout
 
@@ -18,8 +19,9 @@ from engine.config import RunConfig
 from engine.devices import is_alive, lock_name, process_created
 from engine.errors import JobError, WorkerDied
 from engine.events import RunFailed
+from engine.failures import read_last_words
 from engine.home import REPOSITORY, lock_path, run_folder
-from engine.store import ACTIVE, ENDED, Run, RunStore
+from engine.store import ACTIVE, ENDED, Run, RunState, RunStore
 
 WORKER_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "engine.worker")
 SPAWN_GRACE_S = 10.0
@@ -101,13 +103,18 @@ def stop(store: RunStore, run_id: str, *, force: bool = False, grace_s: float = 
 
 
 def reconcile(store: RunStore) -> list[Run]:
-    """Mark active runs whose process is dead as interrupted, and return those; a living one is never touched."""
+    """Mark active runs whose process is dead as interrupted, and return those; a living one is never touched.
+
+    A process that could not write its failure to the store, as on a full disk, has left it in its log: that run failed.
+    """
     _reap()
     found = []
     for run in store.runs(states=ACTIVE):
         if not _is_dead(store.home, run):
             continue
-        if store.end(run.run_id, _obituary(store.home, run), "interrupted", ticket=run.ticket):
+        said = read_last_words("".join(log_tail(store.home, run.run_id, 1)))
+        event, state = (_obituary(store.home, run), "interrupted") if said is None else (said, "failed")
+        if store.end(run.run_id, event, cast(RunState, state), ticket=run.ticket):
             found.append(store.get(run.run_id))
     return found
 
@@ -210,7 +217,7 @@ def _obituary(home: Path, run: Run) -> RunFailed:
         error=WorkerDied.__name__,
         message=message,
         next_step="Resume the run: it goes on from its last checkpoint, or from the start if there is none. "
-        "If it dies again, the machine may be short of memory; try a smaller batch size.",
+        "If it dies again, the machine may be short of memory or disk space; try a smaller batch size.",
     )
 
 

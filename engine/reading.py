@@ -10,12 +10,17 @@ import io
 import itertools
 import json
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from engine.arrow import read_with_datasets
 from engine.errors import DataError
+
+_NAMES_SHOWN = 20
+_NAME_SHOWN = 60
+"""How many names, and how many characters of each, a message holds: a file may have thousands of columns."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,12 @@ def read_table(path: Path, also: tuple[str, ...] = ()) -> Table:
         )
     data = read_bytes(path)
     table = _READERS[suffix](path, data)
+    if table.nested and not table.columns:
+        raise DataError(
+            f"{path} holds lists, objects or bytes only ({enumerated(table.nested)}), no text. Give a table with a column "
+            "of texts.",
+            path,
+        )
     if not table.rows:
         raise DataError(f"{path} has no rows under its header. Give a file with one text in each row.", path)
     return table
@@ -169,7 +180,7 @@ def _check_records(path: Path, text: str, separator: str) -> tuple[list[str], in
             if len(fields) != len(names):
                 raise DataError(
                     f"{path}: row {row} has {_columns(len(fields))}, but the header has {_columns(len(names))} "
-                    f"({', '.join(names)}). Put texts that hold a separator, a quote or a line break in quotes.",
+                    f"({enumerated(names)}). Put texts that hold a separator, a quote or a line break in quotes.",
                     path,
                     row,
                 )
@@ -187,6 +198,13 @@ def _check_records(path: Path, text: str, separator: str) -> tuple[list[str], in
     return names, header, rows, row - 1
 
 
+def enumerated(names: Collection[str]) -> str:
+    """Write names for a message: the first few of many, and the beginning of long ones."""
+    few = [name if len(name) <= _NAME_SHOWN else name[: _NAME_SHOWN - 1] + "…" for name in islice(names, _NAMES_SHOWN)]
+    rest = len(names) - len(few)
+    return ", ".join(few) + (f" and {rest:,} more" if rest else "")
+
+
 def _columns(count: int) -> str:
     return f"{count} column" if count == 1 else f"{count} columns"
 
@@ -196,7 +214,7 @@ def _column_names(path: Path, header: Sequence[str], row: int) -> list[str]:
     names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"{path} has more than one column named {', '.join(twice)}. Rename one of them.", path, row)
+        raise DataError(f"{path} has more than one column named {enumerated(twice)}. Rename one of them.", path, row)
     return names
 
 
@@ -222,7 +240,7 @@ def _read_jsonl(path: Path, data: bytes) -> Table:
 def _json_record(path: Path, line: str, row: int) -> dict[str, str | None]:
     """Parse one line: scalars as text, null as an empty string, lists and objects as None."""
     try:
-        value = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
+        value = json.loads(line, parse_int=str, parse_float=str, parse_constant=_json_constant)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}: row {row} is not JSON ({error.msg}, column {error.colno}). Write one object a line.", path, row
@@ -241,6 +259,10 @@ def _json_record(path: Path, line: str, row: int) -> dict[str, str | None]:
         half = f"\\u{ord(str(error.object)[error.start]):04x}"
         raise DataError(f"{path}: row {row} holds {half}, half a character. Write the whole pair.", path, row) from None
     return record
+
+
+def _json_constant(written: str) -> str:
+    return "" if written == "NaN" else written  # Python writes a number that is missing as NaN
 
 
 def _json_text(value: object) -> str | None:

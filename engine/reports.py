@@ -3,15 +3,17 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from engine import jobs
+from engine.errors import JobError
 from engine.events import Evaluated, Event, Measurement, ModelLoaded, Notice, RunResult, RunStarted, StepLogged
 from engine.runs import ACTIVE, Run
 from engine.store import RunStore
@@ -24,10 +26,10 @@ _RECONCILE_S = 2.0
 
 
 def follow(store: RunStore, run: Run) -> Run:
-    """Show a run's progress on the standard error until it ends; Ctrl-C asks it to stop.
+    """Show a run's progress on the standard error until it ends; Ctrl-C asks it to stop, and a second one looks away.
 
     Returns:
-        The run in its ended state.
+        The run in its ended state, or as it is after the second Ctrl-C.
     """
     console = Console(stderr=True)
     columns = (
@@ -57,10 +59,11 @@ def follow(store: RunStore, run: Run) -> Run:
                 time.sleep(_POLL_S)
             except KeyboardInterrupt:
                 if asked:
-                    raise
+                    return store.get(run.run_id)
                 asked = True
                 console.print("Asking the run to save itself and stop; press Ctrl-C again to leave it alone.")
-                jobs.stop(store, run.run_id)
+                with suppress(JobError):  # it has ended at this very moment; the next look tells
+                    jobs.stop(store, run.run_id)
 
 
 def _show_event(progress: Progress, task: Any, event: Event) -> None:
@@ -115,14 +118,18 @@ def print_runs(runs: Sequence[Run]) -> None:
     if not runs:
         print("There are no runs yet. Start one with: python -m engine train --prune 0.25 --distill")
         return
-    table = Table("run", "state", "recipe", "base", "steps", "test accuracy", "started", "name")
+    table = Table(
+        Column("run", no_wrap=True, min_width=len(runs[0].run_id)),  # never cut: it is what one copies
+        Column("state", no_wrap=True, min_width=len("interrupted")),
+        *("recipe", "base", "steps", "test accuracy", "started", "name"),
+    )
     for run in runs:
         accuracy = run.result.student.test_accuracy if run.result else None
         steps = f"{run.step} / {run.total_steps}" if run.total_steps else "-"
         began = datetime.fromtimestamp(run.created_at).strftime("%Y-%m-%d %H:%M")
         cells = (run.run_id, run.state, run.config.recipe, run.config.model.base, steps, percent(accuracy), began)
         table.add_row(*(Text(cell) for cell in (*cells, run.config.name)))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def print_run(run: Run) -> None:

@@ -5,10 +5,14 @@ power cut leaves the former file as it was.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<suffix>former|[a-z0-9_]{8})")
+"""Hidden names as `tempfile` and `_swap` make them."""
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -41,6 +45,24 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _flush(folder.parent)
+
+
+def tidy(folder: Path) -> None:
+    """Undo what a killed process left half done in a folder that nobody else writes to.
+
+    A former folder whose successor was never put in place comes back; unfinished temporaries go.
+    """
+    for path in folder.glob(".*.*"):
+        found = _LEFTOVER.fullmatch(path.name)
+        if found is None:
+            continue
+        whole = folder / found["name"]
+        if found["suffix"] == "former" and not whole.exists():
+            path.rename(whole)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _swap(temporary: Path, folder: Path) -> None:

@@ -86,7 +86,8 @@ class RunStore:
         Raises:
             JobError: if none or several fit; it lists the candidates.
         """
-        wanted = text.strip()
+        # a shell passes bytes that are no UTF-8 as halves of surrogate pairs, which SQLite refuses
+        wanted = text.strip().encode("utf-8", "backslashreplace").decode("utf-8")
         with self._database.reading() as db:
             rows = db.execute(
                 "SELECT * FROM runs WHERE ?1 <> '' AND (substr(run_id, 1, length(?1)) = ?1 OR name = ?1)"
@@ -329,8 +330,8 @@ def _summary(event: Event) -> dict[str, int | float | str]:
     match event:
         case StepLogged() | RunStopped():
             return {"step": event.step}
-        case RunStarted(resumed_at_step=int(step)):
-            return {"step": step}
+        case RunStarted():  # a run that was killed before its first checkpoint starts over
+            return {"step": event.resumed_at_step or 0}
         case ModelLoaded():
             return {"total_steps": event.total_steps}
         case RunFinished():

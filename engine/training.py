@@ -5,6 +5,7 @@ movement pruning of the student while it is fine-tuned, optionally distilled fro
 energy measured throughout. A run measures its own dense baseline first and its compacted student at the end.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import BertForSequenceClassification, get_linear_schedule_with_warmup
 
-from engine.checkpoints import load_resume_state, save_resume_state
+from engine.checkpoints import digest_text, load_resume_state, save_resume_state
 from engine.compaction import compact, compact_whole
 from engine.config import RunConfig, TrainingConfig
 from engine.data import batches
@@ -43,7 +44,8 @@ from engine.optimization import Window, default_learning_rate, make_optimizer
 from engine.precision import choose_precision
 from engine.preparation import Prepared, choose_device, device_name, prepare
 from engine.pruning import DensitySchedule, NeuronPruner
-from engine.resuming import capture, fingerprint, restore
+from engine.resuming import capture, digest_material, fingerprint, restore
+from engine.storage import tidy
 from engine.yardstick import Yardstick
 
 LOG_EVERY_S = 0.5
@@ -91,6 +93,8 @@ def _train(
 ) -> Iterator[Event]:
     began = time.perf_counter()
     folder = run_folder(home, run_id)
+    tidy(folder)
+    tidy(folder / "resume")
     device = choose_device(config.training.device)
     former, passed_over = load_resume_state(folder / "resume", fingerprint(config)) if resume else (None, [])
     precision, reason = choose_precision(config.training.precision, device.type)
@@ -166,6 +170,7 @@ class Loop:
         )
         self.model, self.optimizer, self.scheduler = self.accelerator.prepare(self.student, optimizer, scheduler)
         self.yardstick = Yardstick(prepared, precision)
+        self.material = digest_material(prepared)
         self.teacher: Tensor | None = None
         self.baseline: Measurement | None = None
         self.step, self.skipped_steps, self.stopped = 0, 0, False
@@ -205,10 +210,11 @@ class Loop:
         """Compute the teacher's logits over the training split, or take those of an earlier part of this run."""
         began, ids = time.perf_counter(), self.prepared.train_ids
         path = self.folder / "teacher.safetensors"
-        logits = load_teacher(path, len(ids), len(self.prepared.data.labels))
+        material = digest_text(json.dumps(self.material))
+        logits = load_teacher(path, material)
         if logits is None:
             logits = predict_logits(self.prepared.dense, ids, self.prepared.pad_id)
-            save_teacher(logits, path)
+            save_teacher(logits, path, material)
         self.teacher = logits.to(self.prepared.device)
         return TeacherReady(texts=len(ids), duration_s=time.perf_counter() - began)
 

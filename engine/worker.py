@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Protocol, Self
@@ -23,7 +23,7 @@ from engine.config import RunConfig
 from engine.devices import process_created
 from engine.errors import ChhatniError, JobError
 from engine.events import Event, RunFinished, RunStopped
-from engine.failures import describe_failure
+from engine.failures import describe_failure, last_words
 from engine.home import default_home, lock_path, run_folder
 from engine.jobs import log_path, reconcile
 from engine.store import Run, RunState, RunStore
@@ -115,12 +115,14 @@ def _wait_and_train(store: RunStore, this: Run, train: Trainer | None, told_to_g
         _train(store, this, train or _real_trainer(), told_to_go)
         return 0
     except Exception as error:  # noqa: BLE001 - whatever it is, the person must hear of it
-        traceback.print_exc()
+        with suppress(OSError):  # the log lies on the disk that may be full
+            traceback.print_exc()
         event = describe_failure(error, log_path(store.home, this.run_id))
         try:
             store.end(this.run_id, event, "failed", ticket=this.ticket)
-        except JobError as second:  # such as a full disk; the next reconcile will find a dead process
-            _say(f"This failure could not be written to the store: {second}")
+        except JobError as second:  # such as a full disk; the next reconcile finds a dead process and reads this
+            _say(str(second))
+            _say(last_words(event), stamped=False)
         return 1
     finally:
         device.release()
@@ -278,8 +280,9 @@ class EventWriter:
                 return
 
 
-def _say(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+def _say(text: str, *, stamped: bool = True) -> None:
+    with suppress(OSError):  # a log on a full disk must not hide what happened to the run
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}" if stamped else text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Live: one run as it goes, or as it went; `?run=ID` in the address names it."""
 
+import time
+
 import streamlit as st
 
 from engine import jobs
@@ -9,7 +11,9 @@ from pages.shared import monitor, words
 from pages.shared.studio import invite, reconciled_store, run_label, show_error
 from pages.shared.timeline import Timeline
 
-CHOSEN, TIMELINE = "live_run", "live_timeline"
+CHOSEN, TIMELINE, REFUSED = "live_run", "live_timeline", "live_refused"
+REFUSED_SHOWN_S = 20.0
+"""How long the refusal of a button stays: the page of an active run is drawn anew every second."""
 
 
 def remember() -> None:
@@ -42,6 +46,7 @@ def choose(runs: list[Run]) -> str:
 
 def act(action: str, run_id: str) -> None:
     """Do what a button asks, before the page is drawn again."""
+    st.session_state.pop(REFUSED, None)
     try:
         if action == "stop":
             jobs.stop(store, run_id)
@@ -50,7 +55,7 @@ def act(action: str, run_id: str) -> None:
         else:
             jobs.resume(store, run_id)
     except ChhatniError as error:
-        st.session_state["live_error"] = str(error)
+        st.session_state[REFUSED] = (run_id, str(error), time.monotonic())
 
 
 def show_actions(run: Run) -> None:
@@ -105,8 +110,9 @@ def draw(run_id: str) -> None:
         monitor.show_state(run, position, timeline)
     with actions:
         show_actions(run)
-    if "live_error" in st.session_state:
-        st.error(words.escape(st.session_state.pop("live_error")), icon=":material/error:")
+    of_run, complaint, at = st.session_state.get(REFUSED, ("", "", 0.0))
+    if of_run == run_id and time.monotonic() - at < REFUSED_SHOWN_S:
+        st.error(words.escape(complaint), icon=":material/error:")
     monitor.show_failure(run)
     monitor.show_result(run)
     monitor.show_metrics(run, timeline)

@@ -20,8 +20,8 @@ class Timeline:
         """Read the events since the last call."""
         for stored in store.events(self.run_id, after=self._after):
             self._after = stored.seq
-            if isinstance(stored.event, RunStarted) and stored.event.resumed_at_step is not None:
-                self._forget_after(stored.event.resumed_at_step)
+            if isinstance(stored.event, RunStarted):
+                self._forget_after(stored.event.resumed_at_step or 0)
             self._events.setdefault(type(stored.event), []).append(stored.event)
 
     def all(self, kind: type[E]) -> list[E]:
@@ -35,6 +35,6 @@ class Timeline:
         return newest if isinstance(newest, kind) else None
 
     def _forget_after(self, step: int) -> None:
-        """Drop steps that lie beyond the checkpoint a run resumed at: they are about to be done again."""
+        """Drop steps that lie beyond the place a run goes on from: they are about to be done again."""
         self._events[StepLogged] = [event for event in self.all(StepLogged) if event.step <= step]
         self._events[Evaluated] = [event for event in self.all(Evaluated) if event.step <= step]

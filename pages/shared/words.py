@@ -34,12 +34,17 @@ STATE_ICONS = {
     "interrupted": ":material/power_off:",
 }
 
+_ADDRESS = re.compile(r"https?://(?=[-.\w])|www(?=\.)|(?<=[-.\w+])@(?=[-\w]+\.)", re.IGNORECASE)
+"""What GitHub's markdown takes for a link by itself, up to the place where a word joiner breaks it."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&])")
 
 
 def escape(text: str) -> str:
-    """Return text that Streamlit's markdown shows letter by letter: no links, no HTML, no directives, no formulas."""
-    return _MARKDOWN.sub(r"\\\1", text)
+    """Return text that Streamlit's markdown shows letter by letter: no links, no HTML, no directives, no formulas.
+
+    Addresses get an invisible word joiner inside: they are made links after escapes have been read.
+    """
+    return _MARKDOWN.sub(r"\\\1", _ADDRESS.sub("\\g<0>\u2060", text))
 
 
 def state_words(state: str, position: int | None) -> str:

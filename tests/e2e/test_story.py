@@ -11,6 +11,10 @@ from engine.store import RunStore
 pytestmark = pytest.mark.browser
 
 MINUTE = 60_000
+DONE = re.compile(r"^(check_circle)?\s*Done$")
+"""The badge, with or without the name of its icon."""
+STREAMLITS_OWN = "/live/_stcore/"
+"""On a deep link Streamlit first looks for its server below the page's path, is told 404, and then finds it."""
 POINTS = """Array.from(document.querySelector('[data-testid=stVegaLiteChart]').querySelectorAll('.mark-line path'))
     .map(path => path.getAttribute('d').match(/[ML]/g).length).reduce((sum, count) => sum + count, 0)"""
 """How many points the lines of the first chart (loss) have."""
@@ -27,13 +31,13 @@ def test_prune_watch_and_classify(studio: str, page: Page, tmp_path: Path) -> No
     page.get_by_role("radio", name="25 %").click()
     page.get_by_text("Distillation", exact=True).first.click()
     page.get_by_text("Advanced", exact=True).click()
-    _fill(page, "Maximum steps", "80")
+    _fill(page, "Maximum steps", "40")
     _fill(page, "Evaluations", "4")
     expect(page.get_by_text("FFN: 576 of 768 neurons")).to_be_visible()
     page.get_by_role("button", name="Start", exact=True).click()
 
     expect(page.get_by_role("heading", name="Live")).to_be_visible(timeout=MINUTE)
-    progress = page.get_by_text(re.compile(r"Step [\d,]+ of 80"))
+    progress = page.get_by_text(re.compile(r"Step [\d,]+ of 40"))
     expect(progress).to_be_visible(timeout=2 * MINUTE)
     chart = page.get_by_test_id("stVegaLiteChart").first.locator("svg.marks")
     expect(chart).to_be_visible(timeout=MINUTE)
@@ -42,8 +46,8 @@ def test_prune_watch_and_classify(studio: str, page: Page, tmp_path: Path) -> No
     page.wait_for_function(f"before => ({POINTS}) > before", arg=drawn, timeout=MINUTE)
     assert chart.get_attribute("data-mark") == "first", "the chart was rebuilt instead of updated"
 
-    expect(page.get_by_text("Done", exact=True)).to_be_visible(timeout=3 * MINUTE)
-    expect(page.get_by_text(re.compile(r"Step 80 of 80"))).to_be_visible()
+    expect(page.get_by_text(DONE)).to_be_visible(timeout=3 * MINUTE)
+    expect(page.get_by_text(re.compile(r"Step 40 of 40"))).to_be_visible()
     run = RunStore(tmp_path / "home" / "runs.db").runs()[0]
     assert run.state == "done"
     assert run.result is not None
@@ -62,9 +66,9 @@ def test_prune_watch_and_classify(studio: str, page: Page, tmp_path: Path) -> No
     expect(page.get_by_text(re.compile(r"\d+(\.\d+)? %")).first).to_be_visible()
 
     page.goto(f"{studio}/live?run={run.run_id}")
-    expect(page.get_by_text("Done", exact=True)).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text(DONE)).to_be_visible(timeout=MINUTE)
     assert page.get_by_test_id("stException").count() == 0
-    assert noise == []
+    assert [line for line in noise if STREAMLITS_OWN not in line] == []
 
 
 def _fill(page: Page, label: str, value: str) -> None:

@@ -1,9 +1,12 @@
 """The command line: what it accepts, prints, refuses, and leaves behind."""
 
+import io
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import pytest
 import torch
 from transformers import BertConfig
 
+from engine import reports
 from engine.cli import build_parser, config_from, density_of_level, main
+from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.home import REPOSITORY
 from engine.model import random_model
@@ -213,6 +218,69 @@ def test_classify_without_text_or_with_a_random_base_is_refused(home: Path, caps
     assert "No text is given" in capsys.readouterr().err
     assert main(["classify", "--model", "muril-shape", "मजकूर"]) == 2
     assert "random weights" in capsys.readouterr().err
+
+
+def test_an_empty_text_or_limit_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "मजकूर", " \n"]) == 2
+    assert "Text 2 is empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "--limit", "-3"])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_a_terminal_that_does_not_know_a_letter_ends_nothing(
+    home: Path, base: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    for shown in ([], ["--json"]):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+        assert main(["classify", "--model", str(base), "मजकूर \udcff", *shown]) == 0
+    assert json.loads(written.getvalue().decode(encoding))[0]["text"] == "मजकूर \udcff"
+
+
+def test_what_the_system_refuses_is_one_line(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("engine.benchmark.run_bench", lambda settings, home: {})
+    monkeypatch.setattr(reports, "print_bench", print)
+    assert main(["bench", "--output", str(tmp_path / "file" / "out.json")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "{}\n", "what was measured is shown all the same"
+    assert "file" in captured.err
+    assert "Not a directory" in captured.err or "File exists" in captured.err
+    assert main(["bench", "--output", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    monkeypatch.setenv("CHHATNI_HOME", "~nobody-of-this-name/x")
+    monkeypatch.chdir(tmp_path)
+    assert main(["runs"]) == 0
+
+
+def test_ctrl_c_asks_once_and_then_looks_away(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RunStore(home / "runs.db")
+    run = store.create(RunConfig(), "cpu")
+    store.set_process(run, os.getpid(), None)
+
+    def press(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", press)
+    seen = reports.follow(store, run)
+    assert seen.state == "queued"
+    assert seen.stop_requested
+    monkeypatch.setattr("engine.cli._runs", lambda *_: press(0))
+    assert main(["runs"]) == 130
+
+
+def test_the_id_of_a_run_is_never_cut(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    run = RunStore(home / "runs.db").create(RunConfig(name="a long name " * 8), "cpu")
+    assert main(["runs"]) == 0
+    assert run.run_id in capsys.readouterr().out
 
 
 def test_bench_prints_parameters_and_ceilings(home: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:

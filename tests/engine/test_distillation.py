@@ -42,12 +42,14 @@ def test_gradient_keeps_its_size_over_temperatures() -> None:
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
 
 
-def test_teacher_logits_are_kept_and_refused_when_the_shape_differs(tmp_path: Path) -> None:
+def test_teacher_logits_are_kept_for_the_same_texts_and_teacher_only(tmp_path: Path) -> None:
     logits = torch.randn(5, 3)
     path = tmp_path / "teacher.safetensors"
-    assert load_teacher(path, 5, 3) is None
-    save_teacher(logits, path)
-    loaded = load_teacher(path, 5, 3)
+    assert load_teacher(path, "these") is None
+    save_teacher(logits, path, "these")
+    loaded = load_teacher(path, "these")
     assert loaded is not None
     assert torch.equal(loaded, logits)
-    assert load_teacher(path, 6, 3) is None
+    assert load_teacher(path, "other texts, as many") is None
+    path.write_bytes(path.read_bytes()[:-4])
+    assert load_teacher(path, "these") is None, "a torn file is computed again"

@@ -18,6 +18,7 @@ from engine.config import RunConfig
 from engine.devices import is_alive, process_created
 from engine.errors import JobError
 from engine.events import RunFailed, RunStarted, StepLogged
+from engine.failures import last_words
 from engine.home import REPOSITORY, lock_path, run_folder
 from engine.store import ENDED, Run, RunState, RunStore
 
@@ -239,6 +240,18 @@ def test_a_worker_that_dies_at_once_tells_why(store: RunStore, monkeypatch: pyte
     assert (dead.run_id, dead.state) == (run.run_id, "interrupted")
     assert dead.error is not None
     assert dead.error.message.endswith("log:\nno such thing")
+
+
+def test_what_a_worker_could_not_write_to_the_store_is_read_from_its_log(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = RunFailed(error="JobError", message="The disk is full.\nReally.", next_step="Free some space.")
+    for line, state in ((last_words(full), "failed"), (last_words(full)[:-5], "interrupted")):
+        monkeypatch.setattr(jobs, "WORKER_COMMAND", (sys.executable, "-c", f"print({line!r})"))
+        run = start(store)
+        until(lambda run=run: gone(run))  # type: ignore[misc]
+        (dead,) = jobs.reconcile(store)
+        assert (dead.state, dead.error == full) == (state, state == "failed")
 
 
 def test_a_worker_that_cannot_be_started_leaves_no_run(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,29 @@ def test_parquet_nonsense_is_refused(tmp_path: Path, content: bytes) -> None:
     assert "cannot be read as parquet" in str(refusal(write(tmp_path / "a.parquet", content)))
 
 
+def test_a_number_that_is_missing_is_no_label(tmp_path: Path) -> None:
+    numbers = [1.5, float("nan"), None]
+    Dataset.from_dict({"label": numbers}).to_parquet(tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet").columns["label"] == ["1.5", "", ""]
+    lines = "".join(json.dumps({"label": number}) + "\n" for number in [*numbers, "NaN"])
+    (tmp_path / "a.jsonl").write_text(lines, encoding="utf-8")
+    assert read_table(tmp_path / "a.jsonl").columns["label"] == ["1.5", "", "", "NaN"]
+
+
+def test_a_table_of_lists_only_says_so(tmp_path: Path) -> None:
+    Dataset.from_dict({"words": [["a"], ["b"]]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"lists, objects or bytes only \(words\)"):
+        read_table(tmp_path / "a.parquet")
+
+
+def test_thousands_of_columns_and_endless_names_keep_a_message_short(tmp_path: Path) -> None:
+    names = ["x" * 5000, *(f"c{number}" for number in range(3000))]
+    (tmp_path / "a.csv").write_text(",".join(names) + "\nonly one\n", encoding="utf-8")
+    with pytest.raises(DataError, match="and 2,981 more") as caught:
+        read_table(tmp_path / "a.csv")
+    assert len(str(caught.value)) < 800
+
+
 def test_a_torn_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     Dataset.from_dict({"text": ["अ"] * 50, "label": ["x"] * 50}).to_parquet(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.storage import folder_bytes, replace_file, replace_folder
+from engine.storage import folder_bytes, replace_file, replace_folder, tidy
 
 
 def mode(path: Path) -> int:
@@ -153,6 +153,19 @@ def test_what_a_crash_left_behind_does_not_disturb(tmp_path: Path) -> None:
     replace_folder(tmp_path / "model", fills(a="1"))
     replace_folder(tmp_path / "model", fills(a="2"))
     assert names(tmp_path) == ["model"]
+
+
+def test_what_a_killed_process_left_is_tidied(tmp_path: Path) -> None:
+    for name in (".model.former", ".model.a1b2c3_4", ".resume.former", "resume", ".git", ".notes.txt"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    (tmp_path / ".teacher.safetensors.a1b2c3_4").write_text("half")
+    tidy(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".git", ".notes.txt", "model", "resume"]
+    assert (tmp_path / "model" / "a").read_text() == ".model.former", (
+        "killed between two renames, the former comes back"
+    )
+    assert (tmp_path / "resume" / "a").read_text() == "resume"
 
 
 def test_bytes_reach_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

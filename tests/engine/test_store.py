@@ -108,6 +108,12 @@ def test_find_takes_an_id_a_beginning_or_a_name(store: RunStore) -> None:
         assert store.find(text).run_id == expected
 
 
+def test_find_takes_what_is_no_text(store: RunStore) -> None:
+    store.create(RunConfig(), "cpu")
+    with pytest.raises(JobError, match="udcff"):
+        store.find("\udcff")
+
+
 def test_find_lists_candidates(store: RunStore) -> None:
     with pytest.raises(JobError, match="no runs yet"):
         store.find("x")
@@ -326,7 +332,9 @@ def test_the_row_follows_the_events(store: RunStore) -> None:
     assert store.get(run_id).heartbeat_at > first.heartbeat_at
     store.append(run_id, [run_started(20)])
     assert store.get(run_id).step == 20
-    assert store.events(run_id, kinds=["run_started"])[0].at == store.get(run_id).heartbeat_at
+    store.append(run_id, [run_started(None)])
+    assert store.get(run_id).step == 0, "killed before a checkpoint, it starts over"
+    assert store.events(run_id, kinds=["run_started"])[-1].at == store.get(run_id).heartbeat_at
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -1,6 +1,7 @@
 """Whole runs on a tiny model: what they yield, what they leave, how they stop, resume and fail."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,10 +9,10 @@ from typing import Any, TypeVar
 import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from engine.config import RunConfig
-from engine.errors import ConfigError, Diverged, OutOfMemory
+from engine.errors import CheckpointError, ConfigError, DataError, Diverged, OutOfMemory
 from engine.events import (
     BaselineMeasured,
     Compacted,
@@ -175,6 +176,27 @@ def test_stopped_and_resumed_equals_not_stopped(dataset: Path, base: Path, tmp_p
     assert there.keys() == here.keys()
     for name, value in there.items():
         torch.testing.assert_close(here[name], value, atol=1e-7, rtol=0)
+
+
+def test_a_changed_dataset_or_base_is_not_mixed_with_what_was_learned(
+    dataset: Path, base: Path, tmp_path: Path
+) -> None:
+    dataset = Path(shutil.copy(dataset, tmp_path / "mine.csv"))
+    base = Path(shutil.copytree(base, tmp_path / "base"))
+    settings = config(dataset, base, distillation={"enabled": True})
+    asked = iter(range(100))
+    run(settings, tmp_path, should_stop=lambda: next(asked) >= 3)
+    before = dataset.read_text(encoding="utf-8")
+    dataset.write_text(before.replace("1,", "1 1,"), encoding="utf-8")  # as many texts, and others
+    with pytest.raises(DataError, match=f"{dataset.name} has changed since step 3"):
+        run(settings, tmp_path, resume=True)
+    dataset.write_text(before, encoding="utf-8")
+    trained = load_file(base / "model.safetensors")
+    save_file({name: value + 0.01 for name, value in trained.items()}, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match="base has changed since step 3"):
+        run(settings, tmp_path, resume=True)
+    save_file(trained, base / "model.safetensors", {"format": "pt"})
+    assert of(run(settings, tmp_path, resume=True), RunStarted)[0].resumed_at_step == 3
 
 
 def test_energy_and_time_add_up_over_the_parts(dataset: Path, base: Path, tmp_path: Path) -> None:

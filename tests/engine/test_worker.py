@@ -1,6 +1,7 @@
 """The worker in this process, with training made for each test."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from engine.config import RunConfig
 from engine.devices import process_created
 from engine.errors import ChhatniError, ConfigError, DataError, Diverged, JobError, OutOfMemory, TrainingError
 from engine.events import Event, Notice, RunFailed, RunStopped, StepLogged
+from engine.failures import read_last_words
 from engine.home import REPOSITORY, lock_path, run_folder
 from engine.store import Run, RunStore
 from tests.engine.fake_training import model_loaded, run_finished, run_started, step_logged, train
@@ -239,7 +241,27 @@ def test_events_that_cannot_be_written_end_the_run(
 
     monkeypatch.setattr(RunStore, "end", full_end)
     assert worker.run(queued(store).run_id, store.home, trainer(script)) == 1
-    assert "could not be written to the store: Full indeed." in capsys.readouterr().out
+    said = read_last_words(capsys.readouterr().out.splitlines()[-1])
+    assert said is not None
+    assert "is full" in said.message
+
+
+def test_a_log_that_cannot_be_written_hides_no_failure(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def script(run_id: str, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        monkeypatch.setattr(sys, "stdout", FullDisk())
+        raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+        yield
+
+    run = queued(store)
+    assert worker.run(run.run_id, store.home, trainer(script)) == 1
+    failed = store.get(run.run_id)
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert failed.error.next_step.startswith("Free some space")
 
 
 def test_asking_whether_to_stop_is_cheap_and_heard(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:

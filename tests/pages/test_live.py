@@ -163,6 +163,7 @@ def test_resume_goes_through_jobs_and_an_error_is_shown(
     monkeypatch.setattr(jobs, "WORKER_COMMAND", ("/no/such/program",))
     app.button(key="resume").click().run()
     assert "could not be started" in app.error[0].value.replace("\\", "")
+    assert "could not be started" in app.run().error[0].value.replace("\\", ""), "the next tick takes it away"
 
 
 def test_clone_opens_prune_with_the_settings(studio: Open, store: RunStore) -> None:
@@ -199,6 +200,9 @@ def test_steps_done_twice_after_a_resume_are_drawn_once(store: RunStore) -> None
     assert numbers == sorted(set(numbers))
     assert 50 in numbers
     assert 60 not in numbers
+    store.append(run.run_id, [again.model_copy(update={"resumed_at_step": None}), *steps(made, 100, 3)])
+    timeline.refresh(store)
+    assert [event.step for event in timeline.all(StepLogged)] == [1, 2, 3]
 
 
 def test_hundreds_of_runs_open_in_a_second(studio: Open, store: RunStore) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import re
 import tomllib
 from pathlib import Path
 
@@ -50,11 +51,22 @@ def test_numbers_are_written_with_units(written: str, wanted: str) -> None:
     assert written == wanted
 
 
-@pytest.mark.parametrize("text", ["[a](http://b)", "<b>x</b>", "$x$", ":red[x]", "`x`", "**x**", "# x", "a_b_c"])
+@pytest.mark.parametrize("text", ["[a](b)", "<b>x</b>", "$x$", ":red[x]", "`x`", "**x**", "# x", "a_b_c"])
 def test_escaped_text_has_no_bare_markup(text: str) -> None:
     escaped = words.escape(text)
     assert escaped.replace("\\", "") == text
     assert all(escaped[place - 1] == "\\" for place, letter in enumerate(escaped) if letter in "[]()<>$:`*#_")
+
+
+@pytest.mark.parametrize(
+    "text", ["http://a.example", "see HTTPS://a.example/b", "www.a.example", "a.b@c.example", "[x](http://a.example)"]
+)
+def test_escaped_text_is_no_address_either(text: str) -> None:
+    """The patterns are those of mdast-util-gfm-autolink-literal, which looks at the text behind the escapes."""
+    read = words.escape(text).replace("\\", "")
+    assert re.search(r"(https?://|www(?=\.))([-.\w]+)([^ \t\r\n]*)", read, re.IGNORECASE) is None
+    assert re.search(r"([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)", read) is None
+    assert read.replace("\u2060", "") == text
 
 
 @pytest.mark.parametrize(
