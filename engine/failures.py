@@ -43,7 +43,9 @@ def describe_failure(error: Exception, log: Path) -> RunFailed:
     if any(_is_disk_full(each) for each in chain):
         return RunFailed(
             error=kind,
-            message=f"There is no space left on the disk ({_text(error)}).",
+            message=str(error)
+            if isinstance(error, JobError)  # of the store, whose words say it all
+            else f"There is no space left on the disk ({_text(error)}).",
             next_step="Free some space, then resume the run: it goes on from its last checkpoint.",
         )
     if any(_is_out_of_memory(each) for each in chain):
