@@ -36,7 +36,7 @@ def default_learning_rate(hidden_size: int, *, trained: bool) -> float:
     """Return the peak learning rate for a base: wide pre-trained models want small steps, small random ones large."""
     if hidden_size >= 512:
         return 5e-5
-    return 6e-4 if trained else 1e-3
+    return 2e-4 if trained else 1e-3
 
 
 @dataclass
