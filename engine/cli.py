@@ -246,7 +246,7 @@ def resolve_model(name: str, store: RunStore) -> str:
 
 def _absolute(path: str) -> str:
     """Return the path in full; unlike `Path.expanduser`, leave the ``~`` of an unknown user as it is."""
-    return os.path.join(os.getcwd(), os.path.expanduser(path))
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _train(options: argparse.Namespace, home: Path) -> int:
