@@ -20,6 +20,7 @@ from engine.model import random_model
 from engine.precision import choose_precision
 from engine.preparation import choose_device, device_name
 from engine.shapes import kept_neurons
+from engine.yardstick import DTYPES
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def run_bench(settings: BenchSettings, home: Path) -> dict[str, Any]:
         )
     device = choose_device(settings.device)
     precision, _ = choose_precision(settings.precision, device.type)  # type: ignore[arg-type]
-    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+    dtype = DTYPES[precision]
     threads_before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 import engine
 from engine import reports
+from engine.bases import RANDOM
 from engine.config import MAHANEWS, RunConfig
 from engine.errors import ChhatniError, ConfigError, JobError
 from engine.home import default_home
@@ -235,7 +236,7 @@ def _resolve_paths(values: dict[str, Any], store: RunStore) -> None:
 
 def resolve_model(name: str, store: RunStore) -> str:
     """Return a folder as an absolute path and a run's name or beginning as its id; other names stay as they are."""
-    if name in ("starter", "compact", "muril-shape"):
+    if name in ("starter", *RANDOM):
         return name
     if os.path.isdir(os.path.expanduser(name)):  # unlike Path.is_dir, false for any odd name
         return _absolute(name)

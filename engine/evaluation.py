@@ -155,9 +155,8 @@ def measure(
     latency: Latency,
     *,
     validation: tuple[float, float] | None = None,
-    test: tuple[float, float] | None = None,
 ) -> Measurement:
-    """Put one model's figures together; ``validation`` and ``test`` are (accuracy, macro-F1)."""
+    """Put one model's figures together; ``validation`` is (accuracy, macro-F1)."""
     return Measurement(
         parameters=count_parameters(model),
         size_bytes=count_bytes(model),
@@ -165,6 +164,4 @@ def measure(
         latency_ms=latency,
         accuracy=None if validation is None else validation[0],
         macro_f1=None if validation is None else validation[1],
-        test_accuracy=None if test is None else test[0],
-        test_macro_f1=None if test is None else test[1],
     )

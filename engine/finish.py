@@ -9,8 +9,8 @@ import torch
 from engine.checkpoints import save_model
 from engine.compaction import max_logit_difference
 from engine.errors import TrainingError
-from engine.evaluation import collate, measure
-from engine.events import Compacted, Event, RunFinished, RunResult
+from engine.evaluation import collate
+from engine.events import Compacted, Event, Latency, Measurement, RunFinished, RunResult
 from engine.preparation import device_name
 
 if TYPE_CHECKING:
@@ -34,22 +34,16 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
     if loop.pruner:
         yield _compacted_event(loop, masked, student)
     dense_latency, latency = loop.yardstick.latencies(student, budget_s=2.0)
-    validation = loop.yardstick.validation_scores(student)
     assert loop.baseline is not None
-    baseline = loop.baseline
-    dense_validation = None
-    if baseline.accuracy is not None and baseline.macro_f1 is not None:
-        dense_validation = (baseline.accuracy, baseline.macro_f1)
-    dense = measure(
-        prepared.dense, dense_latency, validation=dense_validation, test=loop.yardstick.test_scores(prepared.dense)
-    )
-    measured = measure(student, latency, validation=validation, test=loop.yardstick.test_scores(student))
+    # the last step was measured on the validation split already, unless this part of the run began behind it
+    last = loop.measured or loop.yardstick.student(student)[0]
+    dense = _with_test(loop.baseline, dense_latency, loop.yardstick.test_scores(prepared.dense))
+    measured = _with_test(last, latency, loop.yardstick.test_scores(student))
     path = loop.folder / "model"
     save_model(path, student, prepared.tokenizer)
     loop.meter.stop()
     yield from loop.meter.drain()
     totals = loop.meter.totals()
-    energy = sum(part.cpu + part.gpu + part.ram for part in (totals.training, totals.evaluation))
     yield RunFinished(
         result=RunResult(
             run_id=run_id,
@@ -62,7 +56,7 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
             student=measured,
             speedup=dense_latency.p50 / latency.p50,
             speedup_ceiling=dense.flops / measured.flops,
-            energy_kwh=energy,
+            energy_kwh=totals.energy_kwh,
             energy_training_kwh=totals.training,
             energy_evaluation_kwh=totals.evaluation,
             energy_basis=loop.meter.basis,
@@ -81,6 +75,13 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
     shutil.rmtree(loop.folder / "resume", ignore_errors=True)
     (loop.folder / "teacher.safetensors").unlink(missing_ok=True)
     shutil.rmtree(loop.folder / "tokenizer", ignore_errors=True)
+
+
+def _with_test(measured: Measurement, latency: Latency, test: tuple[float, float] | None) -> Measurement:
+    """Add the final latency and the test split's accuracy and macro-F1 to what was measured on the validation split."""
+    accuracy, macro_f1 = test or (None, None)
+    changes = {"latency_ms": latency, "test_accuracy": accuracy, "test_macro_f1": macro_f1}
+    return measured.model_copy(update=changes)
 
 
 def _compacted_event(loop: "Loop", masked: "torch.nn.Module", student: "torch.nn.Module") -> Compacted:

@@ -11,7 +11,6 @@ from engine.shapes import MURIL, Shape
 
 TITLE = "On Importance of Pruning and Distillation for Efficient Low Resource NLP"
 CITATION = f"Mirashi et al., {TITLE}, Table I"
-DATASET = "mahanews-ldc"
 TOKENS = 128
 """Length at which the ceilings below are computed; the paper does not print its own."""
 

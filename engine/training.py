@@ -173,6 +173,7 @@ class Loop:
         self.material = digest_material(prepared)
         self.teacher: Tensor | None = None
         self.baseline: Measurement | None = None
+        self.measured: Measurement | None = None  # the student at the last evaluation of this part of the run
         self.step, self.skipped_steps, self.stopped = 0, 0, False
         self.elapsed_before_s, self._began = 0.0, began  # perf_counter seconds
         torch.manual_seed(training.seed)
@@ -324,9 +325,9 @@ class Loop:
 
     def _evaluate(self) -> Evaluated:
         self.meter.phase("evaluation")
-        measurement, dense_latency = self.yardstick.student(self.compacted())
+        self.measured, dense_latency = self.yardstick.student(self.compacted())
         self.meter.phase("training")
-        return Evaluated(step=self.step, measurement=measurement, dense_latency_ms=dense_latency)
+        return Evaluated(step=self.step, measurement=self.measured, dense_latency_ms=dense_latency)
 
 
 def _spread(total: int, count: int) -> set[int]:

@@ -9,7 +9,7 @@ from engine.export import to_csv
 from engine.paper import CITATION, SPEED_NOTE
 from engine.runs import Run
 from engine.store import RunStore
-from pages.shared.studio import finished, invite, reconciled_store, show_error
+from pages.shared.studio import finished, invite, show_error, store_and_runs
 from pages.shared.words import escape
 
 RECORDED = ""  # the choice of the grid switcher that leaves emissions as they were recorded
@@ -149,21 +149,21 @@ def show_break_even(chosen: list[Run]) -> None:
     )
 
 
+def show_speed_note() -> None:
+    """Say, folded, why the paper's speed-ups must hold more than structure."""
+    with st.expander("Why the printed speed-ups are not structure alone", icon=":material/speed:"):
+        st.write(SPEED_NOTE)
+
+
 st.title("Compare", anchor=False)
-try:
-    store = reconciled_store()
-    runs = store.runs()
-except ChhatniError as trouble:
-    show_error(trouble)
-    st.stop()
+store, runs = store_and_runs()
 done = [run for run, _ in finished(runs)]
 if not done:
     invite("No finished run yet. Until there is one, the table holds the paper's rows alone.")
     empty = comparison.styled(comparison.table_frame([]))
     st.dataframe(empty, width="stretch", height="content", key="table_one", placeholder="–")
     st.caption(f"{escape(CITATION)}, as printed.")
-    with st.expander("Why the printed speed-ups are not structure alone", icon=":material/speed:"):
-        st.write(SPEED_NOTE)
+    show_speed_note()
     if runs:
         st.markdown("#### All runs")
         st.dataframe(comparison.runs_frame(runs), hide_index=True, width="stretch", key="all_runs")
@@ -176,8 +176,7 @@ with left:
 with right:
     grid = choose_grid()
 show_table(done, chosen_base, grid)
-with st.expander("Why the printed speed-ups are not structure alone", icon=":material/speed:"):
-    st.write(SPEED_NOTE)
+show_speed_note()
 st.markdown("#### All runs")
 picked_runs = choose_runs(runs, chosen_base, grid)
 show_charts(picked_runs, grid)

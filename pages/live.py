@@ -8,7 +8,7 @@ from engine import jobs
 from engine.errors import ChhatniError
 from engine.runs import ACTIVE, RESUMABLE, Run
 from pages.shared import monitor, words
-from pages.shared.studio import invite, reconciled_store, run_label, show_error
+from pages.shared.studio import invite, run_label, show_error, store_and_runs
 from pages.shared.timeline import Timeline
 
 CHOSEN, TIMELINE, REFUSED = "live_run", "live_timeline", "live_refused"
@@ -121,12 +121,7 @@ def draw(run_id: str) -> None:
 
 
 st.title("Live", anchor=False)
-try:
-    store = reconciled_store()
-    runs = store.runs()
-except ChhatniError as trouble:
-    show_error(trouble)
-    st.stop()
+store, runs = store_and_runs()
 if not runs:
     invite(
         "No run yet. A run prunes a model while it learns; it shows here, step by step, and goes on when the page closes."

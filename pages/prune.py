@@ -9,7 +9,7 @@ from engine.paper import table_settings
 from engine.store import RunStore
 from pages.shared import form, recipe
 from pages.shared.preview import show_preview
-from pages.shared.studio import complain, finished, reconciled_store, run_label, show_error
+from pages.shared.studio import complain, finished, run_label, show_error, store_and_runs
 
 REFUSED = "refused"  # what the last check before a start has refused: the config and its errors by field
 
@@ -72,12 +72,7 @@ def queue_table(store: RunStore, config: RunConfig) -> None:
     st.switch_page("pages/live.py", query_params={"run": started[0]})
 
 
-try:
-    store = reconciled_store()
-    runs = store.runs()
-except ChhatniError as trouble:
-    show_error(trouble)
-    st.stop()
+store, runs = store_and_runs()
 
 done = finished(runs)
 bases = {run.run_id: f"Run: {run_label(run)}" for run, result in done}

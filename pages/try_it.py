@@ -7,7 +7,7 @@ from engine.errors import ChhatniError
 from engine.export import to_csv
 from pages.shared import topics, words
 from pages.shared.classify import LIMIT_CHARACTERS, PASSES, Outcome, classify_file, classify_text
-from pages.shared.studio import finished, reconciled_store, show_error
+from pages.shared.studio import finished, show_error, store_and_runs
 
 MODELS, TEXT, ANSWERS, TABLE = "try_models", "try_text", "try_answers", "try_table"
 SIDE_BY_SIDE = 3
@@ -138,12 +138,7 @@ def one_file(titles: dict[str, str]) -> None:
 
 
 st.title("Try it", anchor=False)
-try:
-    store = reconciled_store()
-    runs = store.runs(states=["done"])
-except ChhatniError as trouble:
-    show_error(trouble)
-    st.stop()
+store, runs = store_and_runs(states=["done"])
 names = {"starter": "Starter (ships with the studio)"}
 names |= {
     run.run_id: f"{run.title} · {run.run_id}" for run, result in finished(runs) if result.student.accuracy is not None

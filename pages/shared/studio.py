@@ -1,6 +1,6 @@
 """What every page needs first: the home folder, its store, and the runs in it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -9,7 +9,7 @@ from engine import jobs
 from engine.errors import ChhatniError
 from engine.events import RunResult
 from engine.home import default_home
-from engine.runs import Run
+from engine.runs import Run, RunState
 from engine.store import RunStore
 from pages.shared.words import escape, moment
 
@@ -24,11 +24,18 @@ def open_store() -> RunStore:
     return _open(default_home())
 
 
-def reconciled_store() -> RunStore:
-    """Return the store after runs whose process is gone have been marked as interrupted."""
-    store = open_store()
-    jobs.reconcile(store)
-    return store
+def store_and_runs(states: Collection[RunState] | None = None) -> tuple[RunStore, list[Run]]:
+    """Return the store and its runs, newest first, after those whose process is gone have been marked as interrupted.
+
+    Where the store cannot be read, the page says why and ends.
+    """
+    try:
+        store = open_store()
+        jobs.reconcile(store)
+        return store, store.runs(states=states)
+    except ChhatniError as error:
+        show_error(error)
+        st.stop()
 
 
 def finished(runs: list[Run]) -> list[tuple[Run, RunResult]]:
