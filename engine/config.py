@@ -16,6 +16,17 @@ MAHANEWS = ("mahanews-shc", "mahanews-lpc", "mahanews-ldc")
 PAPER_MODEL = "l3cube-pune/marathi-topic-all-doc-v2"
 
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
+Method = Literal["block-movement", "hybrid", "soft-cutoff", "magnitude", "wanda", "layer-dropping"]
+METHODS: dict[Method, str] = {
+    "block-movement": "Block movement",
+    "hybrid": "Hybrid",
+    "soft-cutoff": "Soft cut-off",
+    "magnitude": "Magnitude",
+    "wanda": "Wanda",
+    "layer-dropping": "Layer dropping",
+}
+"""What each pruning method is called on screen."""
+ScheduleName = Literal["cubic", "linear", "exponential", "constant"]
 DEVICE_PATTERN = r"^(auto|cpu|cuda(:[0-9]{1,2})?)$"
 
 
@@ -46,25 +57,64 @@ class ModelConfig(Part):
 
 
 class PruningConfig(Part):
-    """Block movement pruning of feed-forward neurons (Lagunas et al. 2021, section 3)."""
+    """What is removed, by which rule, and when."""
 
     final_density: Annotated[float, Field(gt=0, le=1, title="Final density")] = 1.0
-    """Share of the FFN neurons that stay, the same in every layer. A pruning level of 25 % is a density of 0.75."""
-    method: Literal["block-movement"] = "block-movement"
+    """Share of what the method prunes that stays: FFN neurons of every layer (and heads, layers or weights, as ``method`` says).
+    A pruning level of 25 % is a density of 0.75."""
+    method: Annotated[Method, Field(title="Method")] = "block-movement"
+    schedule: Annotated[ScheduleName, Field(title="Schedule")] = "cubic"
+    """How the density falls from the warm-up's end to the cool-down's beginning; ``constant`` falls at once (one-shot)."""
+    initial_density: Annotated[float, Field(gt=0, le=1, title="Initial density")] = 1.0
+    """Density where the schedule begins; one minus this is the initial sparsity of Zhu & Gupta."""
     warmup_share: Annotated[float, Field(ge=0, le=0.9, title="Pruning warm-up")] = 0.1
     """Share of all steps at density 1 before the schedule starts."""
     cooldown_share: Annotated[float, Field(ge=0, le=0.9, title="Pruning cool-down")] = 0.3
-    """Share of all steps at the final density after the schedule has ended."""
+    """Share of all steps at the final density after the schedule has ended; they run on the model made smaller."""
     mask_learning_rate: Annotated[float, Field(gt=0, le=1, title="Mask learning rate")] = 1e-2
+    """AdamW's rate for learned scores: block movement, hybrid and soft cut-off."""
+    attention_unit: Annotated[Literal["head", "block"], Field(title="Attention unit")] = "head"
+    """Hybrid only: whole heads by their movement, or 32 x 32 blocks wherever they stand, as in Lagunas et al."""
+    regularization_lambda: Annotated[float, Field(ge=0, le=1e4, title="Regularisation lambda")] = 1.0
+    """Soft cut-off only: weight of the mean of the sigmoids of the scores in the loss."""
+    cut_off: Annotated[float | None, Field(gt=0, lt=1, title="Cut-off")] = None
+    """Soft cut-off only: keep neurons whose sigmoid score is above this at the end; None finds the one that leaves the density."""
+    unit: Annotated[Literal["neuron", "weight"], Field(title="Magnitude unit")] = "neuron"
+    """Magnitude only: whole neurons, or single weights (which makes nothing faster on dense hardware)."""
+    iterations: Annotated[int, Field(ge=1, le=1000, title="Pruning iterations")] = 10
+    """Magnitude and activation-aware: prune in this many steps with fine-tuning between; 1 is one-shot."""
+    drop_layers: Annotated[int, Field(ge=0, le=1000, title="Layers to drop")] = 0
+    """Layers taken out before training, middle ones first, beside whatever the method does."""
+    vocabulary: Annotated[Literal["full", "training"], Field(title="Vocabulary")] = "full"
+    """``training`` keeps only the tokens that the training texts use, single characters and special tokens."""
+    width_multiple: Annotated[int, Field(ge=1, le=1024, title="Width multiple")] = 64
+    """FFN widths are rounded to a multiple of this; 1 does not round."""
 
     @property
     def level(self) -> float:
-        """Share of neurons removed, as the paper and the screen count it (0 to 1)."""
+        """Share removed, as the paper and the screen count it (0 to 1)."""
         return round(1.0 - self.final_density, 6)
 
     @property
     def enabled(self) -> bool:
-        return self.final_density < 1.0
+        """Whether anything of the layers is removed; a smaller vocabulary alone is not counted."""
+        return self.final_density < 1.0 or self.drop_layers > 0
+
+    @property
+    def words(self) -> str:
+        """What is removed in words such as ``25 %`` (block movement) or ``Wanda 50 %, 2 layers dropped``."""
+        parts = []
+        if self.final_density < 1.0:
+            name = METHODS[self.method]
+            unit = " of weights" if self.method == "magnitude" and self.unit == "weight" else ""
+            blocks = " blocks" if self.method == "hybrid" and self.attention_unit == "block" else ""
+            level = f"{self.level * 100:g} %"
+            parts.append(level if self.method == "block-movement" else f"{name}{blocks} {level}{unit}")
+        if self.drop_layers:
+            parts.append(f"{self.drop_layers} layer{'s' if self.drop_layers > 1 else ''} dropped")
+        if self.vocabulary == "training":
+            parts.append("small vocabulary")
+        return ", ".join(parts) or "Baseline"
 
 
 class DistillationConfig(Part):
@@ -146,18 +196,24 @@ class RunConfig(Part):
     def _check_together(self) -> None:
         """Refuse values that are fine alone and impossible together."""
         pruning = self.pruning
+        wrong: dict[str, str] = {}
         if pruning.enabled and pruning.warmup_share + pruning.cooldown_share > 1:
-            raise ConfigError(
-                {
-                    "pruning.cooldown_share": f"Pruning warm-up ({pruning.warmup_share:g}) and cool-down "
-                    f"({pruning.cooldown_share:g}) add up to more than the whole run. Try 0.1 and 0.3."
-                }
+            wrong["pruning.cooldown_share"] = (
+                f"Pruning warm-up ({pruning.warmup_share:g}) and cool-down ({pruning.cooldown_share:g}) add up to more than "
+                "the whole run. Try 0.1 and 0.3."
             )
+        if pruning.initial_density < pruning.final_density:
+            wrong["pruning.initial_density"] = (
+                f"Initial density is {pruning.initial_density:g} and final density {pruning.final_density:g}; pruning only "
+                "takes away. Try 1."
+            )
+        if wrong:
+            raise ConfigError(wrong)
 
     @property
     def recipe(self) -> str:
         """The name a person knows this setting by, such as ``25 % + KD``."""
-        name = "Baseline" if not self.pruning.enabled else f"{self.pruning.level * 100:g} %"
+        name = self.pruning.words
         return f"{name} + KD" if self.distillation.enabled else name
 
     @property

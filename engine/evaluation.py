@@ -4,10 +4,8 @@ Latency follows one protocol: same device, precision, attention kernel, threads 
 up; alternate between them; report p50, p95 and the minimum. On a GPU CUDA events are the clock.
 """
 
-import statistics
-import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from transformers import BertForSequenceClassification
 
 from engine.data import batches
 from engine.events import Latency, Measurement
+from engine.timing import spread, time_in_turns
 
 
 def collate(ids: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -110,44 +109,11 @@ def measure_latency(
     was_training = [model.training for model in models]
     for model in models:
         model.eval()
-        for _ in range(2):
-            model(input_ids=ids)
-    times: list[list[float]] = [[] for _ in models]
-    began = time.perf_counter()
-    for number in range(max_rounds):
-        if number >= min_rounds and time.perf_counter() - began > budget_s:
-            break
-        order = range(len(models)) if number % 2 == 0 else range(len(models) - 1, -1, -1)
-        for index in order:
-            times[index].append(_time_once(models[index], ids, device))
+    works = [partial(model, input_ids=ids) for model in models]
+    times = time_in_turns(works, device, min_rounds=min_rounds, max_rounds=max_rounds, budget_s=budget_s)
     for model, training in zip(models, was_training, strict=True):
         model.train(training)
-    return [_latency(values, batch_size, sequence_length) for values in times]
-
-
-def _time_once(model: BertForSequenceClassification, ids: Tensor, device: torch.device) -> float:
-    """Return the milliseconds of one forward pass."""
-    if device.type == "cuda":
-        start: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        end: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        start.record()
-        model(input_ids=ids)
-        end.record()
-        torch.cuda.synchronize(device)
-        return float(start.elapsed_time(end))
-    began = time.perf_counter()
-    model(input_ids=ids)
-    return (time.perf_counter() - began) * 1000.0
-
-
-def _latency(values: Sequence[float], batch_size: int, sequence_length: int) -> Latency:
-    return Latency(
-        p50=statistics.median(values),
-        p95=float(np.percentile(values, 95)),
-        min=min(values),
-        batch_size=batch_size,
-        sequence_length=sequence_length,
-    )
+    return [Latency(**spread(values), batch_size=batch_size, sequence_length=sequence_length) for values in times]
 
 
 def measure(

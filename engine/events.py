@@ -151,7 +151,7 @@ class StepLogged(Record):
     distillation_loss: float | None
     learning_rate: float
     density: float
-    """Share of FFN neurons the mask really keeps."""
+    """Share of the units the method prunes (FFN neurons, heads, weights, layers) that really stay."""
     density_target: float
     """What the schedule asks for."""
     grad_norm: float | None
@@ -204,14 +204,49 @@ class CheckpointSaved(Record):
     size_bytes: int
 
 
+class VocabularyReport(Record):
+    """What leaving out tokens saves, and what it does to validation texts before any training; shares are 0 to 1."""
+
+    tokens_before: int
+    tokens_after: int
+    rows_before: int
+    """Rows of the base's token embedding, which may be more than its tokenizer has tokens; afterwards there is one a token."""
+    parameters_saved: int
+    bytes_saved: int
+    unknown_before: float
+    """Share of unknown tokens in the validation texts."""
+    unknown_after: float
+    texts_changed: float
+    """Share of validation texts that are split into other tokens than before."""
+    label_agreement: float | None
+    """Share of validation texts that the base labels alike with all tokens and with fewer; None where its head is untrained."""
+
+
+class VocabularyTrimmed(Record):
+    """The student goes on with the tokens that the training texts use."""
+
+    kind: Literal["vocabulary_trimmed"] = "vocabulary_trimmed"
+    report: VocabularyReport
+
+
 class Compacted(Record):
-    """The student has become a smaller dense model."""
+    """The student has become a smaller dense model, and is trained on at that size where steps are left."""
 
     kind: Literal["compacted"] = "compacted"
+    step: int | None = None
+    """Optimizer steps done when it happened."""
+    kept_layers: tuple[int, ...] = ()
+    """Layers that stayed, in the base's numbering."""
     intermediate_sizes: tuple[int, ...]
-    """FFN width of each layer."""
+    """FFN width of each of these layers."""
     kept_neurons: tuple[tuple[int, ...], ...] = ()
     """Indices of the neurons that stayed, by layer, in the base's numbering."""
+    kept_heads: tuple[tuple[int, ...], ...] = ()
+    """Indices of the attention heads that stayed, by layer, in the base's numbering."""
+    heads_removed: int = 0
+    """Attention heads gone from the layers that stayed."""
+    stock: bool = True
+    """Whether stock transformers can load the outcome."""
     max_logit_difference: float
     """Largest absolute difference between masked and compacted logits on validation texts."""
 
@@ -252,7 +287,11 @@ class RunResult(Record):
     device_name: str
     precision: str
     data: DataReport
+    vocabulary: VocabularyReport | None = None
+    """What a smaller vocabulary did; None where all tokens stayed."""
     model_path: str
+    stock: bool = True
+    """Whether stock transformers can load the model; otherwise it is in Chhatni's own format."""
 
 
 class RunFinished(Record):
@@ -290,6 +329,7 @@ Event = (
     | Evaluated
     | EmissionsSampled
     | CheckpointSaved
+    | VocabularyTrimmed
     | Compacted
     | RunFinished
     | RunStopped

@@ -1,46 +1,35 @@
-"""After the last step: compact, check, test once, save, sum up."""
+"""After the last step: test once, save, sum up."""
 
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import torch
-
 from engine.checkpoints import save_model
-from engine.compaction import max_logit_difference
-from engine.errors import TrainingError
-from engine.evaluation import collate
-from engine.events import Compacted, Event, Latency, Measurement, RunFinished, RunResult
+from engine.compaction import is_stock
+from engine.events import Event, Latency, Measurement, RunFinished, RunResult
 from engine.preparation import device_name
 
 if TYPE_CHECKING:
     from engine.training import Loop
 
-TOLERANCE = 1e-4
-"""Largest difference between masked and compacted logits, relative to the largest logit where that is above 1."""
-
 
 def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
-    """Turn the trained student into a smaller stock model, test it once beside the dense base, and save it.
+    """Test the smaller student once beside the dense base, and save it.
 
     Raises:
-        TrainingError: if the compacted model does not compute what the masked one did.
         CheckpointError: if the model cannot be saved.
     """
     prepared, config = loop.prepared, loop.config
     loop.meter.phase("evaluation")
-    masked = loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
-    student = loop.compacted()
-    if loop.pruner:
-        yield _compacted_event(loop, masked, student)
+    student = loop.student.smaller()
     dense_latency, latency = loop.yardstick.latencies(student, budget_s=2.0)
     assert loop.baseline is not None
     # the last step was measured on the validation split already, unless this part of the run began behind it
-    last = loop.measured or loop.yardstick.student(student)[0]
-    dense = _with_test(loop.baseline, dense_latency, loop.yardstick.test_scores(prepared.dense))
-    measured = _with_test(last, latency, loop.yardstick.test_scores(student))
+    last = loop.measured or loop.yardstick.student(student, loop.student)[0]
+    dense = _with_test(loop.baseline, dense_latency, loop.yardstick.test_scores(prepared.dense, prepared))
+    measured = _with_test(last, latency, loop.yardstick.test_scores(student, loop.student))
     path = loop.folder / "model"
-    save_model(path, student, prepared.tokenizer)
+    save_model(path, student, loop.student.tokenizer)
     loop.meter.stop()
     yield from loop.meter.drain()
     totals = loop.meter.totals()
@@ -68,7 +57,9 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
             device_name=device_name(prepared.device),
             precision=loop.precision,
             data=prepared.data.report,
+            vocabulary=loop.student.vocabulary_report,
             model_path=str(path),
+            stock=is_stock(student),
         )
     )
     # the model is whole on the disk: what was kept for resuming has done its work
@@ -82,22 +73,3 @@ def _with_test(measured: Measurement, latency: Latency, test: tuple[float, float
     accuracy, macro_f1 = test or (None, None)
     changes = {"latency_ms": latency, "test_accuracy": accuracy, "test_macro_f1": macro_f1}
     return measured.model_copy(update=changes)
-
-
-def _compacted_event(loop: "Loop", masked: "torch.nn.Module", student: "torch.nn.Module") -> Compacted:
-    prepared = loop.prepared
-    assert loop.pruner is not None
-    ids = prepared.validation_ids[:64]
-    inputs = [collate(ids[start : start + 16], prepared.pad_id, prepared.device) for start in range(0, len(ids), 16)]
-    difference, largest = max_logit_difference(masked, student, inputs)
-    if not difference <= TOLERANCE * max(1.0, largest):
-        raise TrainingError(
-            f"The compacted model's logits differ from the masked model's by {difference:g} (at most {TOLERANCE:g} is right). "
-            "This is a fault of the program, not of your settings; the trained state is kept. Please report it."
-        )
-    kept = [index.tolist() for index in loop.pruner.kept_neurons()]
-    return Compacted(
-        intermediate_sizes=tuple(len(index) for index in kept),
-        kept_neurons=tuple(tuple(index) for index in kept),
-        max_logit_difference=difference,
-    )

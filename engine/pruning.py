@@ -1,115 +1,169 @@
-"""Block movement pruning of feed-forward neurons: scores, masks and the density schedule.
+"""What a pruning method is: one small interface, and the schedule that all methods follow.
 
-Movement pruning (Sanh et al. 2020, https://arxiv.org/abs/2005.07683) learns one score per unit by the straight-through
-gradient of the loss with respect to its mask, and keeps the top share; Lagunas et al. 2021
-(https://arxiv.org/abs/2109.04838, section 3) do so for blocks, here whole FFN neurons. The schedule is the cubic one of
-Zhu & Gupta 2017 (https://arxiv.org/abs/1710.01878, equation 1), in densities.
+A `Pruner` is asked before every optimizer step. It sets its masks for that step, or names the units that are to stay from now
+on, in which case the loop makes model and optimizer smaller at once (compaction.py) and goes on at that size.
 
-A neuron's mask multiplies its activation after the non-linearity. That equals masking its column of the second matrix, and
-its forward pass equals masking row and column both; it costs next to nothing, where masking 3072 x 768 matrices does not.
+The methods: movement.py (block movement), hybrid.py, soft_cutoff.py, magnitude.py (neurons, weights), wanda.py
+(activation-aware), dropping.py (layers), vocabulary.py (tokens).
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from nn_pruning.modules.binarizer import TopKBinarizer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BertForSequenceClassification
 
-from engine.config import PruningConfig
+from engine.compaction import Kept, whole
+from engine.config import PruningConfig, ScheduleName
 from engine.shapes import kept_neurons
 
 
 @dataclass(frozen=True)
 class DensitySchedule:
-    """Density over the steps of a run: 1 in the warm-up, a cubic fall, then the final density."""
+    """Density over the steps of a run: 1 in the warm-up, then a fall to the final density, then that.
+
+    The fall is cubic (Zhu & Gupta 2017, https://arxiv.org/abs/1710.01878, equation 1, in densities), linear, exponential (a
+    constant factor a step) or constant (at once, when the warm-up ends).
+    """
 
     final_density: float
     warmup_steps: int
     cooldown_start: int
     """First step at the final density."""
+    name: ScheduleName = "cubic"
+    initial_density: float = 1.0
 
     @classmethod
     def of(cls, config: PruningConfig, total_steps: int) -> "DensitySchedule":
         """Build the schedule of a run; the last step is at the final density however short the run is."""
         warmup = min(int(config.warmup_share * total_steps), total_steps - 1)
         cooldown_start = max(warmup, min(total_steps - 1, total_steps - round(config.cooldown_share * total_steps)))
-        return cls(config.final_density, warmup, cooldown_start)
+        if config.schedule == "constant":
+            cooldown_start = warmup
+        return cls(config.final_density, warmup, cooldown_start, config.schedule, config.initial_density)
 
     def at(self, step: int) -> float:
         """Return the density during optimizer step ``step``, counted from 0."""
         if step >= self.cooldown_start:
             return self.final_density
-        if step <= self.warmup_steps:
+        if step < self.warmup_steps:
             return 1.0
-        progress = (step - self.warmup_steps) / (self.cooldown_start - self.warmup_steps)
-        return self.final_density + (1.0 - self.final_density) * (1.0 - progress) ** 3
+        return self.after((step - self.warmup_steps) / (self.cooldown_start - self.warmup_steps))
+
+    def after(self, progress: float) -> float:
+        """Return the density after this share (0 to 1) of the fall."""
+        first, last = self.initial_density, self.final_density
+        if self.name == "constant" or progress >= 1:
+            return last
+        if self.name == "exponential":
+            return first * math.exp(progress * math.log(last / first))
+        power = 3 if self.name == "cubic" else 1
+        return last + (first - last) * (1.0 - progress) ** power
+
+    def iterations(self, count: int) -> dict[int, float]:
+        """Return the steps before which iterative methods prune, with the density to reach; the last is the final density.
+
+        Args:
+            count: how many such steps are wanted; there are fewer where the fall is shorter, and one more, when the warm-up
+                ends, where the initial density is below 1.
+        """
+        length, first = self.cooldown_start - self.warmup_steps, 0 if self.initial_density < 1 else 1
+        return {
+            self.warmup_steps + round(length * number / count): self.after(number / count)
+            for number in range(first, count + 1)
+        }
 
 
-class NeuronMask(nn.Module):
-    """Scores and mask of one layer's FFN neurons; a forward hook that multiplies the activations.
+class Pruner:
+    """One rule for what stays; this one keeps everything."""
 
-    The scores start at 0 and have the shape (intermediate_size,).
-    """
+    def __init__(self, model: BertForSequenceClassification, config: PruningConfig, schedule: DensitySchedule) -> None:
+        self.model, self.config, self.schedule = model, config, schedule
+        self.density = 1.0
+        """Share of the units this method prunes that stay now, as far as known without waiting for the device."""
+        self.settled = False
+        self.note: str | None = None
+        """A sentence for the person about the outcome, said once when the schedule has ended."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mask_scores = nn.Parameter(torch.zeros(width))
-        self.kept = width
+    def before_step(self, step: int) -> Kept | None:
+        """Prepare optimizer step ``step``, counted from 0.
 
-    def mask(self) -> Tensor:
-        """Return the 0/1 mask, shape (intermediate_size,), through which the scores get straight-through gradients."""
-        width = self.mask_scores.numel()
-        # nn_pruning keeps int(threshold * n): half a neuron on top makes that exactly `kept` whatever floats do
-        threshold = (self.kept + 0.5) / width
-        mask: Tensor = TopKBinarizer.apply(self.mask_scores, threshold)
-        return mask
+        Returns:
+            The units to make the model smaller to before this step, in its numbering of now, or None. The caller takes masks
+            off before it does so (`detach`) where the schedule has ended, and then calls `settle`.
+        """
+        return None
 
-    def forward(self, activations: Tensor) -> Tensor:
-        """Mask activations of shape (batch, tokens, intermediate_size)."""
-        return activations * self.mask().to(activations.dtype)
+    def penalty(self) -> Tensor | None:
+        """Return a term to add to the loss, or None."""
+        return None
 
+    def after_step(self) -> None:
+        """Do what must follow the optimizer's step."""
 
-class NeuronPruner:
-    """Puts a `NeuronMask` behind the FFN non-linearity of every layer of a BERT, and takes them off again."""
+    def kept(self) -> Kept:
+        """Return the units that the masks of now let through, in the model's numbering of now."""
+        return whole(self.model)
 
-    def __init__(self, model: BertForSequenceClassification) -> None:
-        self._model = model
-        self.masks: list[NeuronMask] = []
-        self._hooks = []
-        for layer in model.bert.encoder.layer:
-            dense = layer.intermediate.dense
-            mask = NeuronMask(dense.out_features).to(dense.weight.device)
-            layer.intermediate.neuron_mask = mask  # a submodule, so that it is saved and moved with the model
-            hook = layer.intermediate.register_forward_hook(lambda _module, _inputs, output, mask=mask: mask(output))
-            self.masks.append(mask)
-            self._hooks.append(hook)
-
-    @property
-    def scores(self) -> list[nn.Parameter]:
-        """The learned scores, one tensor a layer."""
-        return [mask.mask_scores for mask in self.masks]
-
-    def set_density(self, density: float) -> None:
-        """Keep this share of the neurons in every layer from now on."""
-        for mask in self.masks:
-            mask.kept = kept_neurons(mask.mask_scores.numel(), density)
-
-    @property
-    def density(self) -> float:
-        """Share of neurons that the masks really keep."""
-        return sum(mask.kept for mask in self.masks) / sum(mask.mask_scores.numel() for mask in self.masks)
-
-    def kept_neurons(self) -> list[Tensor]:
-        """Return the indices of the neurons that stay, ascending, one tensor of shape (kept,) a layer."""
-        with torch.no_grad():
-            return [mask.mask().nonzero().flatten() for mask in self.masks]
+    def bake(self, copy: BertForSequenceClassification) -> None:
+        """Write into the weights of a plain copy of the model what masks do that leaving out units does not."""
 
     def detach(self) -> None:
-        """Remove masks and hooks; the weights stay dense."""
-        for hook in self._hooks:
-            hook.remove()
-        for layer in self._model.bert.encoder.layer:
-            del layer.intermediate.neuron_mask
-        self._hooks.clear()
-        self.masks.clear()
+        """Take masks and hooks off the model."""
+
+    def settle(self) -> None:
+        """Go on without masks: the model has been made smaller to the units that stay for good."""
+        self.detach()
+        self.settled = True
+
+
+def rounding_note(widths: Sequence[int], config: PruningConfig) -> str | None:
+    """Say where rounding makes FFN widths others than the density asks for; None where it does not.
+
+    Args:
+        widths: neurons of each layer before pruning.
+    """
+    density, multiple = config.final_density, config.width_multiple
+    pairs = {width: (kept_neurons(width, density), kept_neurons(width, density, multiple)) for width in widths}
+    changes = [
+        f"{got:,} and not {asked:,} of {width:,}" for width, (asked, got) in sorted(pairs.items()) if got != asked
+    ]
+    if not changes:
+        return None
+    return (
+        f"FFN widths are rounded to a multiple of {multiple}: {', '.join(changes)} neurons stay in a layer. "
+        "A width multiple of 1 does not round."
+    )
+
+
+def make_pruner(
+    model: BertForSequenceClassification, config: PruningConfig, schedule: DensitySchedule
+) -> Pruner | None:
+    """Return the pruner that a config asks for, attached to the model; None where nothing is to be masked."""
+    if config.final_density >= 1.0 or config.method == "layer-dropping":
+        return None
+    return _rule(config)(model, config, schedule)
+
+
+def _rule(config: PruningConfig) -> type[Pruner]:
+    """Import what a method needs only when it is asked for; the modules of the methods import this one."""
+    if config.method == "block-movement":
+        from engine.movement import MovementPruner
+
+        return MovementPruner
+    if config.method == "hybrid":
+        from engine.hybrid import HybridPruner
+
+        return HybridPruner
+    if config.method == "soft-cutoff":
+        from engine.soft_cutoff import SoftCutoffPruner
+
+        return SoftCutoffPruner
+    if config.method == "wanda":
+        from engine.wanda import ActivationPruner
+
+        return ActivationPruner
+    from engine.magnitude import MagnitudePruner, WeightPruner
+
+    return WeightPruner if config.unit == "weight" else MagnitudePruner

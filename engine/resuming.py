@@ -1,6 +1,7 @@
 """A run between two steps, taken apart for the disk and put together again."""
 
 from array import array
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ def fingerprint(config: RunConfig) -> str:
     return digest_text(config.model_dump_json(exclude={"name"}))
 
 
-def digest_material(prepared: Prepared) -> dict[str, str]:
+def digest_material(prepared: Prepared, vocabulary: Sequence[int] = ()) -> dict[str, str]:
     """Return hashes of what a run is made from: its encoded texts and labels, and the encoder of its dense base.
+
+    A smaller vocabulary comes from the training texts at their whole length, of which the model may read less.
 
     The files behind them may change between a stop and a resume, and nothing in the config would tell.
     """
@@ -32,6 +35,7 @@ def digest_material(prepared: Prepared) -> dict[str, str]:
         data.update(array("q", [len(ids), *split.labels, *map(len, ids)]).tobytes())
         for tokens in ids:
             data.update(array("q", tokens).tobytes())
+    data.update(array("q", vocabulary).tobytes())
     base = blake2b(digest_size=16)
     for name, weight in prepared.dense.bert.state_dict().items():
         base.update(name.encode("utf-8"))
@@ -76,6 +80,7 @@ def capture(loop: "Loop") -> ResumeState:
         "emissions": loop.meter.totals().model_dump(mode="json"),
         "baseline": loop.baseline.model_dump(mode="json") if loop.baseline else None,
         "material": loop.material,
+        "student": loop.student.facts(),
     }
     state = {
         "optimizer": loop.optimizer.state_dict(),
@@ -83,7 +88,7 @@ def capture(loop: "Loop") -> ResumeState:
         "scaler": scaler.state_dict() if scaler is not None else None,
         "random": random_states,
     }
-    return ResumeState(loop.step, fingerprint(loop.config), loop.student.state_dict(), state, facts)
+    return ResumeState(loop.step, fingerprint(loop.config), loop.student.model.state_dict(), state, facts)
 
 
 def restore(loop: "Loop", former: ResumeState) -> None:
@@ -93,7 +98,7 @@ def restore(loop: "Loop", former: ResumeState) -> None:
         DataError, CheckpointError: if it is made from something else now, see `check_material`.
     """
     check_material(loop, former)
-    loop.student.load_state_dict(former.model)
+    loop.student.restore(former.facts["student"], former.model, loop.optimizer.optimizer)
     loop.optimizer.load_state_dict(former.state["optimizer"])
     loop.scheduler.load_state_dict(former.state["scheduler"])
     if loop.accelerator.scaler is not None and former.state["scaler"]:

@@ -15,10 +15,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional
-from transformers import BertForSequenceClassification, get_linear_schedule_with_warmup
+from transformers import get_linear_schedule_with_warmup
 
 from engine.checkpoints import digest_text, load_resume_state, save_resume_state
-from engine.compaction import compact, compact_whole
 from engine.config import RunConfig, TrainingConfig
 from engine.data import batches
 from engine.distillation import distillation_loss, load_teacher, save_teacher
@@ -43,9 +42,9 @@ from engine.home import run_folder
 from engine.optimization import Window, default_learning_rate, make_optimizer
 from engine.precision import choose_precision
 from engine.preparation import Prepared, choose_device, device_name, prepare
-from engine.pruning import DensitySchedule, NeuronPruner
 from engine.resuming import capture, digest_material, fingerprint, restore
 from engine.storage import tidy
+from engine.student import Student
 from engine.yardstick import Yardstick
 
 LOG_EVERY_S = 0.5
@@ -126,7 +125,7 @@ def _train(
         if former:
             restore(loop, former)
         else:
-            yield loop.measure_baseline()
+            yield from loop.begin()
         if prepared.distilling:
             yield loop.ask_teacher()
         yield from loop.run(should_stop)
@@ -154,23 +153,21 @@ class Loop:
         self.lengths = [len(ids) for ids in prepared.train_ids]
         self.steps_per_epoch = len(batches(self.lengths, training.batch_size, seed=training.seed))
         self.total_steps = training.max_steps or training.epochs * self.steps_per_epoch
-        self.schedule = DensitySchedule.of(config.pruning, self.total_steps)
         self.evaluation_steps = _spread(self.total_steps, training.evaluations)
         self.learning_rate = training.learning_rate or default_learning_rate(
             prepared.dense.config.hidden_size, trained=prepared.trained
         )
-        self.student = prepared.new_student()
-        self.pruner = NeuronPruner(self.student) if config.pruning.enabled else None
+        self.student = Student(prepared, config.pruning, self.total_steps)
         self.accelerator = Accelerator(
             cpu=prepared.device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision
         )
-        optimizer = make_optimizer(self.student, config, self.learning_rate, fused=prepared.device.type == "cpu")
+        optimizer = make_optimizer(self.student.model, config, self.learning_rate, fused=prepared.device.type == "cpu")
         scheduler = get_linear_schedule_with_warmup(
             optimizer, round(training.warmup_share * self.total_steps), self.total_steps
         )
-        self.model, self.optimizer, self.scheduler = self.accelerator.prepare(self.student, optimizer, scheduler)
+        self.model, self.optimizer, self.scheduler = self.accelerator.prepare(self.student.model, optimizer, scheduler)
         self.yardstick = Yardstick(prepared, precision)
-        self.material = digest_material(prepared)
+        self.material = digest_material(prepared, self.student.vocabulary.kept if self.student.vocabulary else ())
         self.teacher: Tensor | None = None
         self.baseline: Measurement | None = None
         self.measured: Measurement | None = None  # the student at the last evaluation of this part of the run
@@ -200,12 +197,13 @@ class Loop:
             distilling=self.prepared.distilling,
         )
 
-    def measure_baseline(self) -> BaselineMeasured:
-        """Measure the dense base on the run's own validation split and device, before the first step."""
+    def begin(self) -> Iterator[Event]:
+        """Measure the dense base on the run's own validation split and device, and say what goes before the first step."""
         self.meter.phase("evaluation")
         self.baseline = self.yardstick.baseline()
+        yield BaselineMeasured(measurement=self.baseline)
+        yield from self.student.at_start()
         self.meter.phase("training")
-        return BaselineMeasured(measurement=self.baseline)
 
     def ask_teacher(self) -> TeacherReady:
         """Compute the teacher's logits over the training split, or take those of an earlier part of this run."""
@@ -230,6 +228,7 @@ class Loop:
                     if window.steps:  # also makes sure that what is saved is finite
                         yield self._log(window, (time.perf_counter() - began) / (self.step - began_step))
                     return
+                yield from self.student.before_step(self.step, self.optimizer.optimizer)
                 parts, tokens = self._take_step(indices)
                 window.add(parts, len(indices), tokens)
                 evaluating = self.step in self.evaluation_steps
@@ -256,10 +255,8 @@ class Loop:
     def _take_step(self, indices: list[int]) -> tuple[dict[str, Tensor], int]:
         """Do one optimizer step on these texts; return the parts of the loss and the number of tokens."""
         prepared, distillation = self.prepared, self.config.distillation
-        inputs = collate([prepared.train_ids[index] for index in indices], prepared.pad_id, prepared.device)
+        inputs = collate([self.student.train_ids[index] for index in indices], self.student.pad_id, prepared.device)
         labels = torch.tensor([prepared.data.train.labels[index] for index in indices]).to(prepared.device)
-        if self.pruner:
-            self.pruner.set_density(self.schedule.at(self.step))
         logits = self.model(**inputs).logits.float()  # (batch, labels)
         cross_entropy = functional.cross_entropy(logits, labels)
         parts = {"cross_entropy": cross_entropy}
@@ -268,12 +265,16 @@ class Loop:
             parts["distillation_loss"] = distillation_loss(logits, self.teacher[indices], distillation.temperature)
             weight = distillation.distillation_weight
             loss = (1.0 - weight) * cross_entropy + weight * parts["distillation_loss"]
+        penalty = self.student.penalty()
+        if penalty is not None:
+            loss = loss + penalty
         parts["loss"] = loss
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
         if norm is not None:
             parts["grad_norm"] = norm
         self.optimizer.step()
+        self.student.after_step()
         self.scheduler.step()
         self.optimizer.zero_grad()
         self.skipped_steps += int(self.accelerator.optimizer_step_was_skipped)
@@ -308,8 +309,8 @@ class Loop:
             cross_entropy=window.mean("cross_entropy") or 0.0,
             distillation_loss=window.mean("distillation_loss"),
             learning_rate=float(self.scheduler.get_last_lr()[0]),
-            density=self.pruner.density if self.pruner else 1.0,
-            density_target=self.schedule.at(self.step - 1),
+            density=self.student.density,
+            density_target=self.student.density_target(self.step - 1),
             grad_norm=norm if norm is not None and torch.isfinite(torch.tensor(norm)) else None,
             loss_scale=float(scaler.get_scale()) if scaler is not None else None,
             skipped_steps=self.skipped_steps,
@@ -319,13 +320,9 @@ class Loop:
             eta_s=pace_s * (self.total_steps - self.step),
         )
 
-    def compacted(self) -> BertForSequenceClassification:
-        """Return the student as it would be if compacted now."""
-        return compact(self.student, self.pruner.kept_neurons()) if self.pruner else compact_whole(self.student)
-
     def _evaluate(self) -> Evaluated:
         self.meter.phase("evaluation")
-        self.measured, dense_latency = self.yardstick.student(self.compacted())
+        self.measured, dense_latency = self.yardstick.student(self.student.smaller(), self.student)
         self.meter.phase("training")
         return Evaluated(step=self.step, measurement=self.measured, dense_latency_ms=dense_latency)
 

@@ -1,6 +1,7 @@
 """The dense base and the student, measured by one rule: same texts, same device, same precision, in turns."""
 
 import copy
+from typing import Protocol
 
 import torch
 from transformers import BertForSequenceClassification
@@ -9,6 +10,17 @@ from engine.data import Split
 from engine.evaluation import measure, measure_latency, predict_logits, scores
 from engine.events import Latency, Measurement
 from engine.preparation import Prepared
+
+
+class Encoded(Protocol):
+    """Texts as the token ids of one model's own vocabulary; `Prepared` has the dense base's, `Student` the student's."""
+
+    validation_ids: list[list[int]]
+    test_ids: list[list[int]]
+
+    @property
+    def pad_id(self) -> int: ...
+
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -24,20 +36,22 @@ class Yardstick:
     def baseline(self) -> Measurement:
         """Measure the dense base on the validation split."""
         latency = measure_latency([self._dense_timed], self._prepared.max_length)[0]
-        return measure(self._prepared.dense, latency, validation=self.validation_scores(self._prepared.dense))
+        return measure(
+            self._prepared.dense, latency, validation=self.validation_scores(self._prepared.dense, self._prepared)
+        )
 
-    def student(self, small: BertForSequenceClassification) -> tuple[Measurement, Latency]:
+    def student(self, small: BertForSequenceClassification, texts: Encoded) -> tuple[Measurement, Latency]:
         """Measure a compacted student on the validation split, and the dense base's latency beside it."""
         dense_latency, latency = self.latencies(small)
-        return measure(small, latency, validation=self.validation_scores(small)), dense_latency
+        return measure(small, latency, validation=self.validation_scores(small, texts)), dense_latency
 
-    def validation_scores(self, model: BertForSequenceClassification) -> tuple[float, float] | None:
+    def validation_scores(self, model: BertForSequenceClassification, texts: Encoded) -> tuple[float, float] | None:
         """Return accuracy and macro-F1 on the validation split, or None for a shape without meaning."""
-        return self._scores(model, self._prepared.validation_ids, self._prepared.data.validation)
+        return self._scores(model, texts.validation_ids, texts.pad_id, self._prepared.data.validation)
 
-    def test_scores(self, model: BertForSequenceClassification) -> tuple[float, float] | None:
+    def test_scores(self, model: BertForSequenceClassification, texts: Encoded) -> tuple[float, float] | None:
         """Return accuracy and macro-F1 on the test split; asked for once, at the end."""
-        return self._scores(model, self._prepared.test_ids, self._prepared.data.test)
+        return self._scores(model, texts.test_ids, texts.pad_id, self._prepared.data.test)
 
     def latencies(self, small: BertForSequenceClassification, budget_s: float = 1.0) -> tuple[Latency, Latency]:
         """Time dense base and student in turns, in the run's precision."""
@@ -46,11 +60,11 @@ class Yardstick:
         return dense, student
 
     def _scores(
-        self, model: BertForSequenceClassification, ids: list[list[int]], split: Split
+        self, model: BertForSequenceClassification, ids: list[list[int]], pad_id: int, split: Split
     ) -> tuple[float, float] | None:
         if not self._prepared.shows_accuracy:
             return None
-        return scores(predict_logits(model, ids, self._prepared.pad_id), split.labels)
+        return scores(predict_logits(model, ids, pad_id), split.labels)
 
     def _timed(self, model: BertForSequenceClassification) -> BertForSequenceClassification:
         """Return the model in the run's precision: a copy, unless that is fp32."""

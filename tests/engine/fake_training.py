@@ -34,6 +34,8 @@ from engine.events import (
     SplitReport,
     StepLogged,
     TeacherReady,
+    VocabularyReport,
+    VocabularyTrimmed,
 )
 from engine.home import run_folder
 
@@ -157,7 +159,29 @@ def every_event(run_id: str = "a") -> list[Event]:
             ram_basis="estimated",
         ),
         CheckpointSaved(step=7, size_bytes=10**10),
-        Compacted(intermediate_sizes=(8, 4), kept_neurons=((0, 2), (1,)), max_logit_difference=0.0),
+        VocabularyTrimmed(
+            report=VocabularyReport(
+                tokens_before=100,
+                tokens_after=40,
+                rows_before=100,
+                parameters_saved=480,
+                bytes_saved=1920,
+                unknown_before=0.0,
+                unknown_after=0.01,
+                texts_changed=0.5,
+                label_agreement=None,
+            )
+        ),
+        Compacted(
+            step=7,
+            kept_layers=(0, 1),
+            intermediate_sizes=(8, 4),
+            kept_neurons=((0, 2), (1,)),
+            kept_heads=((0,), ()),
+            heads_removed=3,
+            stock=False,
+            max_logit_difference=0.0,
+        ),
         run_finished(run_id),
         RunStopped(step=9),
         RunFailed(error="Diverged", message="It diverged.", next_step="Lower it."),

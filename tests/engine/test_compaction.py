@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.checkpoints import save_model
-from engine.compaction import compact, compact_whole, max_logit_difference
-from engine.errors import CheckpointError
+from engine.compaction import compact, is_stock, max_logit_difference, plain_copy
+from engine.config import PruningConfig
 from engine.evaluation import count_bytes, count_parameters
 from engine.model import random_model
-from engine.pruning import NeuronPruner
+from engine.movement import MovementPruner
+from engine.pruning import DensitySchedule
 from engine.shapes import Shape
 from engine.tokenization import learn_tokenizer
 
@@ -24,7 +25,8 @@ LABELS = ["खेळ", "राजकारण", "Tech"]
 def masked_model(layers: int, width: int, density: float, seed: int):  # type: ignore[no-untyped-def]
     shape = Shape(layers, 32, 2, width, vocabulary=60, labels=3, positions=32)
     model = random_model(shape, LABELS, seed)
-    pruner = NeuronPruner(model)
+    config = PruningConfig(final_density=density, width_multiple=1)
+    pruner = MovementPruner(model, config, DensitySchedule.of(config, 10))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():  # random biases too, so that a forgotten one shows
@@ -42,7 +44,7 @@ def masked_model(layers: int, width: int, density: float, seed: int):  # type: i
 )
 def test_masked_and_compacted_models_give_equal_logits(layers: int, width: int, level: float, seed: int) -> None:
     shape, model, pruner = masked_model(layers, width, 1 - level, seed)
-    smaller = compact(model, pruner.kept_neurons())
+    smaller = compact(model, pruner.kept())
     ids = torch.randint(0, 60, (3, 11), generator=torch.Generator().manual_seed(seed))
     mask = torch.ones_like(ids)
     mask[0, 5:] = 0
@@ -56,9 +58,9 @@ def test_masked_and_compacted_models_give_equal_logits(layers: int, width: int, 
 
 def test_leaving_out_a_kept_neuron_is_noticed() -> None:
     _, model, pruner = masked_model(2, 64, 0.5, seed=3)
-    wrong = [index.clone() for index in pruner.kept_neurons()]
-    every = set(range(64))
-    wrong[0][0] = min(every - set(wrong[0].tolist()))
+    right = pruner.kept()
+    swapped = (min(set(range(64)) - set(right[0].neurons)), *right[0].neurons[1:])
+    wrong = (right[0]._replace(neurons=tuple(sorted(swapped))), *right[1:])
     inputs = [{"input_ids": torch.randint(0, 60, (3, 11), generator=torch.Generator().manual_seed(0))}]
     assert max_logit_difference(model, compact(model, wrong), inputs)[0] > 1e-4
 
@@ -66,23 +68,26 @@ def test_leaving_out_a_kept_neuron_is_noticed() -> None:
 def test_the_given_model_stays_as_it_is() -> None:
     _, model, pruner = masked_model(2, 64, 0.5, seed=3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    smaller = compact(model, pruner.kept_neurons())
+    smaller = compact(model, pruner.kept())
     with torch.no_grad():
         for parameter in smaller.parameters():
             parameter.zero_()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_layers_of_different_width_are_refused() -> None:
-    _, model, _ = masked_model(2, 64, 0.5, seed=3)
-    with pytest.raises(CheckpointError, match="one width for all layers"):
-        compact(model, [torch.arange(10), torch.arange(11)])
+def test_layers_of_different_width_are_not_stock() -> None:
+    _, model, pruner = masked_model(2, 64, 0.5, seed=3)
+    kept = pruner.kept()
+    assert is_stock(compact(model, kept))
+    ragged = compact(model, (kept[0], kept[1]._replace(neurons=kept[1].neurons[:-1])))
+    assert not is_stock(ragged)
+    assert ragged.config.pruned_layers == [{"heads": 2, "intermediate_size": 32}, {"heads": 2, "intermediate_size": 31}]
 
 
 def test_stock_transformers_loads_it_without_our_code(tmp_path: Path) -> None:
     _, model, pruner = masked_model(2, 64, 0.25, seed=5)
     tokenizer = learn_tokenizer(["क्रिकेट सामना आज", "निवडणूक निकाल"], 60, 32)
-    small = compact(model, pruner.kept_neurons())
+    small = compact(model, pruner.kept())
     save_model(tmp_path / "model", small, tokenizer)
     text = "आज सामना"
     ids = tokenizer(text, return_tensors="pt")["input_ids"]
@@ -116,7 +121,7 @@ def test_stock_transformers_loads_it_without_our_code(tmp_path: Path) -> None:
 def test_level_zero_copies_the_model_whole() -> None:
     shape = Shape(2, 32, 2, 64, vocabulary=60, labels=3, positions=32)
     model = random_model(shape, LABELS, 0)
-    copy = compact_whole(model)
+    copy = plain_copy(model)
     ids = torch.randint(0, 60, (2, 5))
     assert torch.equal(model(input_ids=ids).logits, copy(input_ids=ids).logits)
     assert copy.classifier.weight.data_ptr() != model.classifier.weight.data_ptr()

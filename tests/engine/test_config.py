@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from engine.config import (
     LEVELS,
+    METHODS,
     DataConfig,
     DistillationConfig,
     EmissionsConfig,
@@ -39,9 +40,19 @@ CONFIGS = st.builds(
     pruning=st.builds(
         PruningConfig,
         final_density=st.floats(0, 1, exclude_min=True),
+        method=st.sampled_from(list(METHODS)),
+        schedule=st.sampled_from(["cubic", "linear", "exponential", "constant"]),
         warmup_share=SHARES,
         cooldown_share=SHARES,
         mask_learning_rate=st.floats(0, 1, exclude_min=True),
+        attention_unit=st.sampled_from(["head", "block"]),
+        regularization_lambda=st.floats(0, 1e4),
+        cut_off=st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True),
+        unit=st.sampled_from(["neuron", "weight"]),
+        iterations=st.integers(1, 1000),
+        drop_layers=st.integers(0, 1000),
+        vocabulary=st.sampled_from(["full", "training"]),
+        width_multiple=st.integers(1, 1024),
     ),
     distillation=st.builds(
         DistillationConfig,
@@ -98,7 +109,20 @@ def test_all_complaints_come_at_once() -> None:
             "name": "x" * 121,
             "data": {"max_length": 7},
             "model": {"base": "  "},
-            "pruning": {"method": "magnitude", "mask_learning_rate": 0},
+            "pruning": {
+                "method": "random",
+                "schedule": "steep",
+                "initial_density": 0,
+                "mask_learning_rate": 0,
+                "attention_unit": "row",
+                "regularization_lambda": -1,
+                "cut_off": 1,
+                "unit": "layer",
+                "iterations": 0,
+                "drop_layers": -1,
+                "vocabulary": "small",
+                "width_multiple": 0.5,
+            },
             "distillation": {"enabled": "perhaps", "temperature": -1},
             "training": {"epochs": 2.5, "batch_size": "many", "device": "gpu", "precision": "fp8", "max_steps": 0},
             "emissions": {"country": "XXX", "sample_every_s": 61},
@@ -108,8 +132,19 @@ def test_all_complaints_come_at_once() -> None:
         "name": f"Name is {'x' * 77}...; it must have at most 120 characters.",
         "data.max_length": "Maximum length in tokens is 7; it must be at least 8 and at most 512. Try 128.",
         "model.base": "Base model is empty; it must have at least 1 character. Try starter.",
-        "pruning.method": "Method is magnitude; it must be one of 'block-movement'. Try block-movement.",
+        "pruning.method": "Method is random; it must be one of 'block-movement', 'hybrid', 'soft-cutoff', 'magnitude', 'wanda' "
+        "or 'layer-dropping'. Try block-movement.",
+        "pruning.schedule": "Schedule is steep; it must be one of 'cubic', 'linear', 'exponential' or 'constant'. Try cubic.",
+        "pruning.initial_density": "Initial density is 0; it must be above 0 and at most 1. Try 1.",
         "pruning.mask_learning_rate": "Mask learning rate is 0; it must be above 0 and at most 1. Try 0.01.",
+        "pruning.attention_unit": "Attention unit is row; it must be one of 'head' or 'block'. Try head.",
+        "pruning.regularization_lambda": "Regularisation lambda is -1; it must be at least 0 and at most 10000. Try 1.",
+        "pruning.cut_off": "Cut-off is 1; it must be above 0 and below 1.",
+        "pruning.unit": "Magnitude unit is layer; it must be one of 'neuron' or 'weight'. Try neuron.",
+        "pruning.iterations": "Pruning iterations is 0; it must be at least 1 and at most 1000. Try 10.",
+        "pruning.drop_layers": "Layers to drop is -1; it must be at least 0 and at most 1000. Try 0.",
+        "pruning.vocabulary": "Vocabulary is small; it must be one of 'full' or 'training'. Try full.",
+        "pruning.width_multiple": "Width multiple is 0.5; it must be a whole number, at least 1 and at most 1024. Try 64.",
         "distillation.enabled": "Enabled is perhaps; it must be a valid boolean, unable to interpret input. Try False.",
         "distillation.temperature": "Temperature is -1; it must be above 0 and at most 100. Try 2.",
         "training.epochs": "Epochs is 2.5; it must be a whole number, at least 1 and at most 1000. "
@@ -155,6 +190,49 @@ def test_shares_that_fill_more_than_the_run_are_refused() -> None:
     assert "(0.5)" in found["pruning.cooldown_share"]
     unpruned = {"pruning": {"warmup_share": 0.6, "cooldown_share": 0.5}}
     assert RunConfig.parse(unpruned).recipe == "Baseline", "without pruning they mean nothing"
+
+
+def test_a_schedule_that_would_have_to_add_is_refused() -> None:
+    found = complaints({"pruning": {"final_density": 0.5, "initial_density": 0.4}})
+    assert list(found) == ["pruning.initial_density"]
+    assert "0.4" in found["pruning.initial_density"]
+    assert "0.5" in found["pruning.initial_density"]
+    for first in (0.5, 0.6, 1.0):
+        assert RunConfig.parse({"pruning": {"final_density": 0.5, "initial_density": first}})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "Baseline"),
+        ({"final_density": 0.5}, "50 %"),
+        ({"final_density": 0.5, "unit": "weight", "attention_unit": "block"}, "50 %"),
+        ({"final_density": 0.5, "method": "hybrid"}, "Hybrid 50 %"),
+        ({"final_density": 0.5, "method": "hybrid", "attention_unit": "block"}, "Hybrid blocks 50 %"),
+        ({"final_density": 0.25, "method": "soft-cutoff"}, "Soft cut-off 75 %"),
+        ({"final_density": 0.1, "method": "magnitude"}, "Magnitude 90 %"),
+        ({"final_density": 0.1, "method": "magnitude", "unit": "weight"}, "Magnitude 90 % of weights"),
+        ({"final_density": 0.5, "method": "wanda"}, "Wanda 50 %"),
+        ({"final_density": 0.5, "method": "layer-dropping"}, "Layer dropping 50 %"),
+        ({"method": "wanda"}, "Baseline"),
+        ({"drop_layers": 1}, "1 layer dropped"),
+        ({"vocabulary": "training"}, "small vocabulary"),
+        (
+            {"final_density": 0.5, "method": "wanda", "drop_layers": 2, "vocabulary": "training"},
+            "Wanda 50 %, 2 layers dropped, small vocabulary",
+        ),
+    ],
+)
+def test_words_say_what_is_removed(values: dict[str, Any], words: str) -> None:
+    config = RunConfig.parse({"pruning": values, "distillation": {"enabled": True}})
+    assert config.pruning.words == words
+    assert config.recipe == f"{words} + KD"
+
+
+def test_a_vocabulary_alone_prunes_no_layer() -> None:
+    assert not PruningConfig(vocabulary="training").enabled
+    assert PruningConfig(drop_layers=1).enabled
+    assert PruningConfig(final_density=0.9, method="layer-dropping").enabled
 
 
 def test_a_config_cannot_be_changed() -> None:
@@ -211,7 +289,7 @@ def test_json_gives_the_same_config_back(config: RunConfig) -> None:
 @given(CONFIGS)
 def test_level_and_density_add_up(config: RunConfig) -> None:
     assert config.pruning.level + config.pruning.final_density == pytest.approx(1, abs=1e-6)
-    assert config.pruning.enabled == (config.pruning.final_density < 1)
+    assert config.pruning.enabled == (config.pruning.final_density < 1 or config.pruning.drop_layers > 0)
 
 
 @given(

@@ -305,7 +305,7 @@ def test_divergence_is_named_and_keeps_the_last_good_state(dataset: Path, base: 
 
     def poison(self: Loop, indices: list[int]) -> Any:
         with torch.no_grad():
-            self.student.classifier.weight.fill_(float("nan"))
+            self.student.model.classifier.weight.fill_(float("nan"))
         return broken(self, indices)
 
     with pytest.MonkeyPatch.context() as patch:
