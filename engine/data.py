@@ -116,7 +116,9 @@ def read_texts(path: Path, text_column: str | None) -> list[str]:
 
 
 def batches(lengths: Sequence[int], batch_size: int, *, seed: int | None = None, epoch: int = 0) -> list[list[int]]:
-    """Group indices into batches of similar length, each index once; only one batch may be short.
+    """Group indices into batches of equal length where there are enough, else of similar length; each index once.
+
+    Batches of equal length need no padding mask, which lets the fast attention kernels in. Only one batch may be short.
 
     Args:
         lengths: tokens of each text.
@@ -131,8 +133,13 @@ def batches(lengths: Sequence[int], batch_size: int, *, seed: int | None = None,
         return _chunks(sorted(indices, key=lambda i: lengths[i]), batch_size)
     generator = random.Random(f"{seed}/{epoch}")  # noqa: S311 - repeatable, not secret
     generator.shuffle(indices)
-    found: list[list[int]] = []
-    for group in _chunks(indices, batch_size * _MEGABATCH):
+    of_length: dict[int, list[int]] = {}
+    for index in indices:
+        of_length.setdefault(lengths[index], []).append(index)
+    found = [batch for alike in of_length.values() for batch in _chunks(alike, batch_size) if len(batch) == batch_size]
+    placed = {index for batch in found for index in batch}
+    rest = [index for index in indices if index not in placed]
+    for group in _chunks(rest, batch_size * _MEGABATCH):
         found += _chunks(sorted(group, key=lambda i: lengths[i]), batch_size)
     generator.shuffle(found)
     return found

@@ -307,6 +307,14 @@ def test_shuffled_batches_hold_similar_lengths_and_differ_by_epoch(seed: int) ->
     }
 
 
+def test_batches_are_of_one_length_as_far_as_there_are_enough_texts_of_it() -> None:
+    lengths = [12] * 100 + [13] * 70 + [40] * 5
+    found = batches(lengths, 32, seed=0)
+    uniform = [batch for batch in found if len({lengths[i] for i in batch}) == 1]
+    assert len(uniform) == 100 // 32 + 70 // 32
+    assert len(found) == 6
+
+
 def test_a_batch_holds_at_least_one_text() -> None:
     with pytest.raises(ValueError, match="batch_size is 0"):
         batches([1, 2], 0)
