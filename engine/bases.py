@@ -10,7 +10,7 @@ from typing import Literal
 
 from engine.errors import CheckpointError
 from engine.home import REPOSITORY
-from engine.shapes import COMPACT, MURIL, Shape, read_shape
+from engine.shapes import COMPACT, MURIL, OWN_WEIGHTS, Shape, in_own_format, read_shape
 
 STARTER = REPOSITORY / "checkpoints" / "starter"
 RANDOM = ("compact", "muril-shape")
@@ -116,7 +116,20 @@ def download(name: str, home: Path) -> Path:
     Raises:
         CheckpointError: no network, no such model, or no weights of a kind that loads without running code.
     """
-    return _checked(_fetch(name, [*_SMALL_FILES, _SAFETENSORS, "model.safetensors.index.json", _PICKLED], home))
+    return _checked(
+        _fetch(name, [*_SMALL_FILES, _SAFETENSORS, "model.safetensors.index.json", OWN_WEIGHTS, _PICKLED], home)
+    )
+
+
+def download_tokenizer(name: str, home: Path) -> Path:
+    """Download a hub model's tokenizer and ``config.json``, without its weights, into the home's cache.
+
+    Raises:
+        CheckpointError: no network, no such model, or one that asks for code of its own.
+    """
+    folder = _fetch(name, list(_SMALL_FILES), home)
+    _refuse_code(folder)
+    return folder
 
 
 def _fetch(name: str, patterns: list[str], home: Path) -> Path:
@@ -133,7 +146,7 @@ def _fetch(name: str, patterns: list[str], home: Path) -> Path:
     cache = home / "cache" / "hub"
     try:
         files, unreachable = _list_files(name, cache, endpoint)
-        safe = any(fnmatchcase(file, _SAFETENSORS) for file in files)
+        safe = OWN_WEIGHTS in files or any(fnmatchcase(file, _SAFETENSORS) for file in files)
         if not safe and _PICKLED not in files:
             raise CheckpointError(
                 f"Model {name!r} has no model.safetensors and no pytorch_model.bin. Choose a model with PyTorch weights."
@@ -202,7 +215,10 @@ def _checked(folder: Path) -> Path:
     """Return the folder if it can hold a BERT that loads without code."""
     read_shape(folder)
     _refuse_code(folder)
-    if not any(folder.glob("*.safetensors")) and not (folder / "pytorch_model.bin").is_file():
+    if in_own_format(folder):
+        if not (folder / OWN_WEIGHTS).is_file():
+            raise CheckpointError(f"{folder} holds no {OWN_WEIGHTS}. Copy the folder again or repeat the run.")
+    elif not any(folder.glob("*.safetensors")) and not (folder / "pytorch_model.bin").is_file():
         raise CheckpointError(
             f"{folder} holds no model.safetensors and no pytorch_model.bin. Save the model with save_pretrained."
         )

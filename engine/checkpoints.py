@@ -1,4 +1,4 @@
-"""What is kept on disk of a run: the state to resume from, and the finished model in stock format.
+"""What is kept on disk of a run: the state to resume from, and the finished model, in stock format where that can hold it.
 
 A resume state is a folder ``resume/step-00000120`` holding ``model.safetensors`` (masked student), ``state.pt`` (optimizer,
 scheduler, scaler, random states; read with ``weights_only=True``) and ``manifest.json``, which names size and SHA-256 of the
@@ -20,7 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
+from engine.compaction import is_stock
 from engine.errors import CheckpointError
+from engine.pruned_format import write_weights
 from engine.storage import folder_bytes, replace_folder
 
 _FORMAT = 1
@@ -134,14 +136,19 @@ def _load_one(folder: Path, config_hash: str) -> ResumeState:
 
 
 def save_model(folder: Path, model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Save a compacted model in stock format: safetensors, ``config.json`` with the label names, tokenizer.
+    """Save a compacted model: safetensors, ``config.json`` with the label names, tokenizer.
+
+    It is a stock checkpoint unless its layers differ or lack heads; then it is one of our own format (pruned_format.py).
 
     Raises:
         CheckpointError: if the disk is full or not writable.
     """
 
     def write(temporary: Path) -> None:
-        model.save_pretrained(temporary)
+        if is_stock(model):
+            model.save_pretrained(temporary)
+        else:
+            write_weights(temporary, model)
         tokenizer.save_pretrained(temporary)
 
     try:

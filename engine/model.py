@@ -18,8 +18,10 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from transformers.utils import logging as transformers_logging
 
 from engine.bases import TOKENIZER_FILES, Base, download
+from engine.compaction import KeptLayer, compact_in_place, layer_sizes
 from engine.errors import CheckpointError
-from engine.shapes import COMPACT, MURIL, Shape
+from engine.pruned_format import read_weights
+from engine.shapes import COMPACT, MURIL, Shape, in_own_format
 from engine.tokenization import learn_tokenizer
 
 HeadFit = Literal["by name", "subset by name", "aligned", "new"]
@@ -61,8 +63,8 @@ def random_model(
         vocab_size=vocabulary or shape.vocabulary,
         hidden_size=shape.hidden_size,
         num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.intermediate_size,
+        num_attention_heads=shape.hidden_size // shape.values_per_head,
+        intermediate_size=max(1, shape.intermediate_size),
         max_position_embeddings=shape.positions,
         type_vocab_size=shape.token_types,
         attn_implementation="sdpa",
@@ -70,17 +72,22 @@ def random_model(
     _name_labels(config, labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BertForSequenceClassification(config).eval()
+        model = BertForSequenceClassification(config).eval()
+    if layer_sizes(model) != list(shape.sizes):
+        sizes = enumerate(shape.sizes)
+        kept = [KeptLayer(number, tuple(range(heads)), tuple(range(width))) for number, (heads, width) in sizes]
+        compact_in_place(model, tuple(kept))
+    return model
 
 
 def load_folder(folder: Path) -> Loaded:
-    """Load a BERT checkpoint and its tokenizer from a folder in stock format.
+    """Load a BERT checkpoint and its tokenizer from a folder in stock format or in our own (pruned_format.py).
 
     Raises:
         CheckpointError: naming the file at fault and what to do.
     """
-    model, has_head = _load_weights(folder)
-    tokenizer = _load_tokenizer(folder)
+    model, has_head = (_load_own(folder), True) if in_own_format(folder) else _load_weights(folder)
+    tokenizer = load_tokenizer(folder)
     if len(tokenizer) > model.config.vocab_size:
         raise CheckpointError(
             f"The tokenizer in {folder} has {len(tokenizer):,} tokens and the model only {model.config.vocab_size:,}. "
@@ -128,7 +135,24 @@ def _load_weights(folder: Path) -> tuple[BertForSequenceClassification, bool]:
     return model, not head_missing
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def _load_own(folder: Path) -> BertForSequenceClassification:
+    try:
+        return read_weights(folder)
+    except CheckpointError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        _reraise_if_out_of_memory(error)
+        raise CheckpointError(
+            f"The model in {folder} cannot be loaded: {_first_line(error)} Copy the folder again or repeat the run."
+        ) from None
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder in stock format.
+
+    Raises:
+        CheckpointError: if there is none, or it is torn or would need code of its own.
+    """
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):  # transformers would make up an empty one
         raise CheckpointError(f"{folder} holds no tokenizer. Add its tokenizer.json or vocab.txt.")
     try:
