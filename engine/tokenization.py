@@ -13,10 +13,15 @@ from transformers import BertTokenizer, PreTrainedTokenizerBase
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def learn_tokenizer(texts: Sequence[str], vocabulary: int = 4000, model_max_length: int = 512) -> BertTokenizer:
+def learn_tokenizer(
+    texts: Sequence[str], vocabulary: int = 4000, model_max_length: int = 512, min_frequency: int = 2
+) -> BertTokenizer:
     """Learn a WordPiece tokenizer; the same texts give the same tokenizer.
 
     Vowel signs and nuktas are kept (``strip_accents`` would drop them and ruin Devanagari); Latin is lower-cased.
+
+    Args:
+        min_frequency: how often two pieces must stand side by side to become one.
     """
     tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL[1]))
     normalizer = normalizers.BertNormalizer(
@@ -31,7 +36,7 @@ def learn_tokenizer(texts: Sequence[str], vocabulary: int = 4000, model_max_leng
     alphabet = sorted(characters)
     fixed = [*SPECIAL, *alphabet, *(f"##{character}" for character in alphabet)]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=max(vocabulary, len(fixed)), min_frequency=2, special_tokens=fixed, show_progress=False
+        vocab_size=max(vocabulary, len(fixed)), min_frequency=min_frequency, special_tokens=fixed, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     return BertTokenizer(
