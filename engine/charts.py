@@ -11,7 +11,16 @@ from typing import Any, TypeVar
 import altair as alt
 import pandas as pd
 
-from engine.events import BaselineMeasured, DataReport, EmissionsSampled, Evaluated, Measurement, RunResult, StepLogged
+from engine.events import (
+    BaselineMeasured,
+    Compacted,
+    DataReport,
+    EmissionsSampled,
+    Evaluated,
+    Measurement,
+    RunResult,
+    StepLogged,
+)
 
 ACCENT = "#17897d"
 """The student, the pruned model, ours."""
@@ -120,7 +129,7 @@ def latency_chart(data: pd.DataFrame) -> Chart:
 
 
 def density_frame(steps: Sequence[StepLogged]) -> pd.DataFrame:
-    """Return step, series and the share of FFN neurons kept (per cent): what the mask keeps and what the schedule asks."""
+    """Return step, series and the share of what the method prunes that is kept (per cent): what stays and what is asked for."""
     rows: list[tuple[int, str, float]] = []
     for event in thin(steps):
         rows.append((event.step, "Kept", 100 * event.density))
@@ -133,7 +142,7 @@ def density_chart(data: pd.DataFrame) -> Chart:
     return _lines(
         data,
         x=("step", "Optimizer step", ",d"),
-        y=("FFN neurons kept (%)", ".2f"),
+        y=("Kept (%)", ".2f"),
         series={"Kept": (ACCENT, []), "Schedule": (MUTED, [6, 4])},
     )
 
@@ -188,6 +197,19 @@ def telemetry_chart(data: pd.DataFrame) -> Chart:
         series={"CPU": (ACCENT, []), "GPU": (ORANGE, [5, 3])},
         domain=(0, 100),
     )
+
+
+def compaction_frame(events: Sequence[Compacted]) -> pd.DataFrame:
+    """Return one row a compaction: step, layers, FFN widths, heads removed from them, largest difference of logits."""
+    rows = []
+    for event in events:
+        sizes = sorted(set(event.intermediate_sizes))
+        widths = "" if not sizes else f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+        rows.append(
+            (event.step, len(event.intermediate_sizes), widths, event.heads_removed, event.max_logit_difference)
+        )
+    columns = ["Step", "Layers", "FFN width", "Heads removed", "Largest change of a logit"]
+    return pd.DataFrame(rows, columns=columns).astype({"Step": "Int64"})
 
 
 def report_frame(report: DataReport) -> pd.DataFrame:

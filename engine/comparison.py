@@ -7,10 +7,11 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from engine.charts import frame, thin
+from engine.config import METHODS
 from engine.emissions import recompute
 from engine.estimates import break_even
 from engine.events import Evaluated, RunResult, StepLogged
-from engine.paper import TABLE, find_row
+from engine.paper import TABLE
 from engine.runs import Run, StoredEvent
 
 PAPER, OURS = "Paper", "Ours"
@@ -38,6 +39,7 @@ def runs_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
             "Title": run.title,
             "State": run.state,
             "Setting": config.recipe,
+            "Method": METHODS[config.pruning.method] if config.pruning.level else "",
             "Base": config.model.base,
             "Dataset": config.data.source,
             "Started": None if run.started_at is None else datetime.fromtimestamp(run.started_at, UTC),
@@ -56,9 +58,9 @@ def runs_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
     return table.astype(numbers | {"Maximum steps": "float64"})
 
 
-_SETTING_COLUMNS = ("Run", "Title", "State", "Setting", "Base", "Dataset", "Started")
+_SETTING_COLUMNS = ("Run", "Title", "State", "Setting", "Method", "Base", "Dataset", "Started")
 _LOOP_COLUMNS = ("Epochs", "Maximum steps", "Batch size", "Maximum length (tokens)", "Seed")
-_TEXT_RESULTS = ("Device", "Precision", "Grid")
+_TEXT_RESULTS = ("Device", "Precision", "Grid", "Format")
 _RESULT_COLUMNS = (
     "Accuracy (%)",
     "Macro-F1 (%)",
@@ -74,6 +76,7 @@ _RESULT_COLUMNS = (
     "Device",
     "Precision",
     "Grid",
+    "Format",
 )
 
 
@@ -95,26 +98,42 @@ def _results(result: RunResult, country: str | None) -> dict[str, object]:
         result.device_name,
         result.precision,
         country or result.country,
+        "stock BERT" if result.stock else "Chhatni's own",
     )
     return dict(zip(_RESULT_COLUMNS, values, strict=True))
 
 
-def newest_by_setting(runs: Sequence[Run]) -> dict[tuple[float, bool], Run]:
-    """Return the newest finished run of each setting (level, distilled); ``runs`` come newest first."""
-    found: dict[tuple[float, bool], Run] = {}
+def setting_of(run: Run, result: RunResult) -> str:
+    """Name what was done to the base: method, level, layers, vocabulary, and whether it was really distilled.
+
+    Runs of one name are alike; the paper's rows are named so as well, and only by its own method.
+    """
+    words = run.config.pruning.words
+    return f"{words} + KD" if result.distilled else words
+
+
+def newest_by_setting(runs: Sequence[Run]) -> dict[str, Run]:
+    """Return the newest finished run of each setting; ``runs`` come newest first."""
+    found: dict[str, Run] = {}
     for run in runs:
         if run.result is not None:
-            found.setdefault((run.result.level, run.result.distilled), run)
+            found.setdefault(setting_of(run, run.result), run)
     return found
 
 
 def bases_by_settings(runs: Sequence[Run]) -> list[str]:
     """Return the base models of finished runs: those with the most settings first, the newest first among equals."""
-    settings: dict[str, set[tuple[float, bool]]] = {}
+    settings: dict[str, set[str]] = {}
     for run in runs:
         if run.result is not None:
-            settings.setdefault(run.config.model.base, set()).add((run.result.level, run.result.distilled))
+            settings.setdefault(run.config.model.base, set()).add(setting_of(run, run.result))
     return sorted(settings, key=lambda base: -len(settings[base]))
+
+
+def _order(run: Run) -> tuple[int, float, str]:
+    """Put settings that the paper does not have in the order of methods, then of levels."""
+    pruning = run.config.pruning
+    return (list(METHODS).index(pruning.method) if pruning.level else -1, pruning.level, run.config.recipe)
 
 
 _QUANTITIES = ("Parameters (M)", "Accuracy (%)", "Speed-up (x)", "Ceiling (x)", "kg CO2e")
@@ -126,15 +145,12 @@ def table_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame
 
     Settings that the paper does not have follow below its seven rows.
     """
-    ours = newest_by_setting(runs)
-    printed = [(row.level, row.distilled) for row in TABLE]
-    others = sorted(setting for setting in ours if find_row(*setting) is None)
+    ours, printed = newest_by_setting(runs), {row.recipe: row for row in TABLE}
+    others = sorted((name for name in ours if name not in printed), key=lambda name: _order(ours[name]))
     rows: dict[str, dict[tuple[str, str], object]] = {}
-    for setting in [*printed, *others]:
-        row = find_row(*setting)
-        run = next((run for key, run in ours.items() if abs(key[0] - setting[0]) < 1e-6 and key[1] == setting[1]), None)
+    for name in [*printed, *others]:
+        row, run = printed.get(name), ours.get(name)
         result = None if run is None else run.result
-        name = row.recipe if row is not None else (result.recipe if result is not None else "")
         rows[name] = {
             (PAPER, "Parameters (M)"): None if row is None else row.parameters_m,
             (PAPER, "Accuracy (%)"): None if row is None else row.accuracy,
@@ -182,9 +198,9 @@ def speed_frame(runs: Sequence[Run]) -> pd.DataFrame:
     for row in TABLE:
         if row.speedup is not None:
             rows.append((row.recipe, PAPER, row.speedup, row.ceiling))
-    for run in newest_by_setting(runs).values():
-        if run.result is not None and run.result.level > 0:
-            rows.append((run.result.recipe, OURS, run.result.speedup, run.result.speedup_ceiling))
+    for name, run in newest_by_setting(runs).items():
+        if run.result is not None and run.config.pruning.enabled:
+            rows.append((name, OURS, run.result.speedup, run.result.speedup_ceiling))
     return frame(rows, setting="object", whose="object", speedup="float64", ceiling="float64")
 
 

@@ -21,7 +21,7 @@ def trade_chart(data: pd.DataFrame) -> Chart:
     base = alt.Chart(data)
     front = base.transform_filter("datum.front").mark_line(color=ACCENT, strokeDash=[4, 3], strokeWidth=1.2)
     dots = base.mark_point(filled=True, size=90, color=ACCENT, opacity=0.85)
-    names = base.mark_text(align="right", dx=-8, dy=-7, color=MUTED, fontSize=11)
+    names = base.mark_text(align="right", dx=-8, dy=-7, color=MUTED, fontSize=11, limit=140)
     return alt.layer(
         front.encode(x, y, order="latency:Q"), dots.encode(x, y, tooltip=tooltip), names.encode(x, y, text="setting:N")
     ).properties(height=300, padding=PADDING)

@@ -73,8 +73,12 @@ def _same_work(one: RunConfig, other: RunConfig) -> bool:
 
 
 def _distance(one: RunConfig, other: RunConfig) -> float:
-    """Grow with what makes two runs cost differently: distillation first, then how far the pruning levels lie apart."""
+    """Grow with what makes two runs cost differently: distillation, layers and method, then how far the levels lie apart."""
     apart = 10.0 * (one.distillation.enabled != other.distillation.enabled)
+    apart += 2.0 * abs(one.pruning.drop_layers - other.pruning.drop_layers)
+    if one.pruning.level and other.pruning.level:
+        apart += one.pruning.method != other.pruning.method
+        apart += one.pruning.unit != other.pruning.unit
     return apart + abs(one.pruning.level - other.pruning.level)
 
 
@@ -92,10 +96,14 @@ def break_even(result: RunResult) -> BreakEven:
 
     Energy of one text = mean power of the run x p50 latency / batch size, for the dense and the pruned model alike. The whole
     energy of the run counts as the price, evaluations included. Both lean on one assumption, which the page states: that serving
-    draws the power training drew.
+    draws the power training drew. Where no FLOPs went, a measured gain is noise and nothing is computed from it.
     """
-    if result.level == 0:
-        return BreakEven(None, "A baseline prunes nothing, so there is nothing to repay.")
+    if result.student.flops >= result.dense.flops:
+        if result.level == 0:
+            return BreakEven(None, "Nothing was taken out of the layers, so there is nothing to repay.")
+        return BreakEven(
+            None, "What was pruned became zeros in matrices of the same size: no FLOPs are saved, so it never repays."
+        )
     if result.duration_s <= 0 or result.energy_kwh <= 0:
         return BreakEven(None, "The run has no energy reading.")
     watts = result.energy_kwh * 3.6e6 / result.duration_s

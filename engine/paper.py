@@ -6,11 +6,13 @@ The numbers stand here as printed, including one that does not follow from its n
 
 from dataclasses import dataclass
 
-from engine.config import RunConfig
+from engine.config import Method, RunConfig
 from engine.shapes import MURIL, Shape
 
 TITLE = "On Importance of Pruning and Distillation for Efficient Low Resource NLP"
 CITATION = f"Mirashi et al., {TITLE}, Table I"
+METHOD: Method = "block-movement"
+"""The one method of the table: FFN neurons by block movement pruning."""
 TOKENS = 128
 """Length at which the ceilings below are computed; the paper does not print its own."""
 
@@ -76,12 +78,20 @@ def find_row(level: float, distilled: bool) -> PaperRow | None:
 
 
 def table_settings() -> list[dict[str, dict[str, object]]]:
-    """Return Table I as partial configs for `RunConfig.parse`, in its order."""
+    """Return Table I as partial configs for `RunConfig.parse`, in its order; they say everything that makes the paper's method."""
+    method: dict[str, object] = {"method": METHOD, "initial_density": 1.0, "drop_layers": 0, "vocabulary": "full"}
     return [
-        {"pruning": {"final_density": 1.0 - row.level}, "distillation": {"enabled": row.distilled}} for row in TABLE
+        {"pruning": method | {"final_density": 1.0 - row.level}, "distillation": {"enabled": row.distilled}}
+        for row in TABLE
     ]
 
 
 def row_of(config: RunConfig) -> PaperRow | None:
-    """Return the printed row for a run's setting, whatever its base model and dataset."""
-    return find_row(config.pruning.level, config.distillation.enabled)
+    """Return the printed row for a run's setting, whatever its base model and dataset.
+
+    Other methods, dropped layers and a smaller vocabulary have none: they remove something else.
+    """
+    pruning = config.pruning
+    if pruning.drop_layers or pruning.vocabulary != "full" or (pruning.level > 0 and pruning.method != METHOD):
+        return None
+    return find_row(pruning.level, config.distillation.enabled)

@@ -8,12 +8,16 @@ from engine.errors import ChhatniError
 from engine.export import to_csv
 from engine.paper import CITATION, SPEED_NOTE
 from engine.runs import Run
+from engine.sentences import OWN_FORMAT
 from engine.store import RunStore
 from pages.shared.studio import finished, invite, show_error, store_and_runs
 from pages.shared.words import escape
 
 RECORDED = ""  # the choice of the grid switcher that leaves emissions as they were recorded
 SHOWN = 8  # runs in the charts when none is selected; more lines than this cannot be told apart
+
+LONG_NAME = 18
+"""Letters of a setting's name that the first column of the table holds by itself."""
 
 
 def choose_grid() -> str | None:
@@ -36,11 +40,21 @@ def choose_grid() -> str | None:
 def show_table(done: list[Run], base: str, country: str | None) -> None:
     """Draw Table I with ours beside it, for one base model."""
     ours = [run for run in done if run.config.model.base == base]
-    table = comparison.styled(comparison.table_frame(ours, country))
-    st.dataframe(table, width="stretch", height="content", key="table_one", placeholder="–")
+    table = comparison.table_frame(ours, country)
+    # room for "Magnitude 50 % of weights", but not where it would only push the last columns out of sight
+    wide = max(map(len, table.index)) > LONG_NAME
+    st.dataframe(
+        comparison.styled(table),
+        width="stretch",
+        height="content",
+        key="table_one",
+        placeholder="–",
+        column_config={"_index": st.column_config.TextColumn(width="medium")} if wide else None,
+    )
     st.caption(
-        f"Paper: {escape(CITATION)}, as printed. Ours (tinted): the newest finished run of each setting on this base; "
-        "accuracy on the test split, or on validation where there is no test split. Models, data and machines differ "
+        f"Paper: {escape(CITATION)}, as printed. Its method is block movement on all tokens and layers; other methods, dropped "
+        "layers and smaller vocabularies have rows of their own. Ours (tinted): the newest finished run of each setting on this "
+        "base; accuracy on the test split, or on validation where there is no test split. Models, data and machines differ "
         "unless you chose the paper's: compare differences within a column group, not across."
     )
 
@@ -71,6 +85,7 @@ def choose_runs(runs: list[Run], base: str, country: str | None) -> list[Run]:
             "Emissions (kg CO2e)": st.column_config.NumberColumn(format="%.6f"),
             "Duration (s)": st.column_config.NumberColumn(format="%.0f"),
             "Maximum steps": st.column_config.NumberColumn(format="%d"),
+            "Format": st.column_config.TextColumn(help=escape(OWN_FORMAT) + " RUN"),
         },
     )
     chosen = [runs[row] for row in picked["selection"]["rows"] if row < len(runs)]

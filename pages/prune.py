@@ -99,8 +99,8 @@ with left:
             "Queue the paper's table",
             icon=":material/queue:",
             disabled=config is None,
-            help="Seven runs, one after another: baseline, 25, 50 and 75 %, each level without and with distillation. "
-            "Dataset, base model and the rest are as set here.",
+            help="Seven runs, one after another: baseline, 25, 50 and 75 %, each level without and with distillation, all by the "
+            "paper's method, block movement. Dataset, base model and the rest are as set here.",
         )
     complain(errors, "")
     if config is None:

@@ -5,6 +5,7 @@ import streamlit as st
 from engine import answers
 from engine.errors import ChhatniError
 from engine.export import to_csv
+from engine.sentences import OWN_FORMAT
 from pages.shared import topics, words
 from pages.shared.classify import LIMIT_CHARACTERS, PASSES, Outcome, classify_file, classify_text
 from pages.shared.studio import finished, show_error, store_and_runs
@@ -160,6 +161,9 @@ with text_tab:
         persist_state="session",
         help="Up to three, side by side.",
     )
+    for run, result in finished(runs):
+        if run.run_id in st.session_state[MODELS] and not result.stock:
+            st.caption(f":material/info: {words.escape(f'{run.title}. {OWN_FORMAT} {run.run_id}')}")
     one_text(names)
 with file_tab:
     one_file(names)

@@ -11,6 +11,8 @@ from engine.emissions import countries
 from engine.errors import ConfigError
 from engine.precision import choose_precision
 from pages.shared import recipe
+from pages.shared.fields import number, text, whole
+from pages.shared.methods import choose_method, choose_pruning
 from pages.shared.studio import complain
 from pages.shared.uploads import KINDS, keep_upload
 from pages.shared.words import escape
@@ -33,6 +35,8 @@ EMPTY = (
     ("data.source", "own_data", "No file yet. Upload one, or give the path of one on this machine."),
     ("model.base", "own_base", "No model yet. Give a hub id of the form owner/name, or a folder on this machine."),
 )
+IN_SIGHT = ("pruning.method", "training.precision", "distillation.enabled")
+"""Settings that stand above Advanced."""
 UNTRAINED = {
     "compact": "The compact shape starts from random weights, so there is nothing to learn from it: distillation will be left "
     "out. Train a compact baseline first, then choose that run as the base.",
@@ -41,7 +45,7 @@ UNTRAINED = {
 
 
 def choose_recipe(errors: Mapping[str, str], runs: Mapping[str, str], home: Path) -> None:
-    """Draw the settings everybody meets: level, distillation, dataset, base model, precision."""
+    """Draw the settings everybody meets: level, method, distillation, dataset, base model, precision."""
     st.segmented_control(
         "Pruning level",
         [*recipe.LEVELS, recipe.CUSTOM],
@@ -49,11 +53,12 @@ def choose_recipe(errors: Mapping[str, str], runs: Mapping[str, str], home: Path
         required=True,
         persist_state="session",
         width="stretch",
-        help="Share of the feed-forward (FFN) neurons that go, the same in every layer. Attention heads stay.",
+        help="Share of what the method removes: FFN neurons, and with some methods heads, layers or single weights.",
     )
     if st.session_state["level"] == recipe.CUSTOM:
         st.slider("Custom level", 1, 95, step=1, format="%d %%", key="custom_level", persist_state="session")
     complain(errors, "pruning.final_density")
+    choose_method(errors)
     st.toggle(
         "Distillation",
         key="distillation.enabled",
@@ -130,11 +135,10 @@ def _choose_precision(errors: Mapping[str, str]) -> None:
 
 def choose_rest(errors: Mapping[str, str]) -> None:
     """Draw everything else, folded, with the defaults visible; unfolded when something in it is wrong."""
-    wrong = any(
-        field in errors for field in recipe.PLAIN if field not in ("training.precision", "distillation.enabled")
-    )
+    wrong = any(field in errors for field in recipe.PLAIN if field not in IN_SIGHT)
     with st.expander("Advanced", expanded=wrong, icon=":material/tune:"):
-        _text("name", "Name", errors, placeholder="made from the recipe")
+        text("name", "Name", errors, placeholder="made from the recipe")
+        choose_pruning(errors)
         _choose_training(errors)
         _choose_other_parts(errors)
 
@@ -143,42 +147,35 @@ def _choose_training(errors: Mapping[str, str]) -> None:
     st.caption("Training")
     left, right = st.columns(2)
     with left:
-        _whole("training.epochs", "Epochs", errors)
-        _whole("training.batch_size", "Batch size (texts)", errors)
-        _number("training.weight_decay", "Weight decay", errors, 0.01)
-        _whole("training.evaluations", "Evaluations", errors)
-        _number("training.max_grad_norm", "Gradient clipping norm", errors, 0.1)
+        whole("training.epochs", "Epochs", errors)
+        whole("training.batch_size", "Batch size (texts)", errors)
+        number("training.weight_decay", "Weight decay", errors, 0.01)
+        whole("training.evaluations", "Evaluations", errors)
+        number("training.max_grad_norm", "Gradient clipping norm", errors, 0.1)
     with right:
-        _whole("training.max_steps", "Maximum steps", errors, placeholder="no limit")
-        _number("training.learning_rate", "Learning rate", errors, 1e-5, placeholder="by width")
-        _number("training.warmup_share", "Rate warm-up (share)", errors, 0.05)
-        _whole("training.seed", "Seed", errors)
-        _number("training.checkpoint_every_s", "Checkpoint interval (s)", errors, 10.0)
-    _text("training.device", "Device", errors, placeholder="auto, cpu, cuda or cuda:1")
-    st.caption("Pruning: block movement pruning of FFN neurons")
-    left, right = st.columns(2)
-    with left:
-        _number("pruning.warmup_share", "Warm-up (share)", errors, 0.05)
-        _number("pruning.mask_learning_rate", "Mask learning rate", errors, 0.001)
-    with right:
-        _number("pruning.cooldown_share", "Cool-down (share)", errors, 0.05)
+        whole("training.max_steps", "Maximum steps", errors, placeholder="no limit")
+        number("training.learning_rate", "Learning rate", errors, 1e-5, placeholder="by width")
+        number("training.warmup_share", "Rate warm-up (share)", errors, 0.05)
+        whole("training.seed", "Seed", errors)
+        number("training.checkpoint_every_s", "Checkpoint interval (s)", errors, 10.0)
+    text("training.device", "Device", errors, placeholder="auto, cpu, cuda or cuda:1")
 
 
 def _choose_other_parts(errors: Mapping[str, str]) -> None:
     st.caption("Distillation")
     left, right = st.columns(2)
     with left:
-        _number("distillation.temperature", "Temperature", errors, 0.5)
+        number("distillation.temperature", "Temperature", errors, 0.5)
     with right:
-        _number("distillation.distillation_weight", "Weight of the teacher", errors, 0.05)
+        number("distillation.distillation_weight", "Weight of the teacher", errors, 0.05)
     st.caption("Data")
     left, right = st.columns(2)
     with left:
-        _whole("data.max_length", "Maximum length (tokens)", errors)
-        _text("data.text_column", "Text column", errors, placeholder="found by itself")
+        whole("data.max_length", "Maximum length (tokens)", errors)
+        text("data.text_column", "Text column", errors, placeholder="found by itself")
     with right:
-        _text("data.test_path", "Test file", errors, placeholder="cut from the dataset")
-        _text("data.label_column", "Label column", errors, placeholder="found by itself")
+        text("data.test_path", "Test file", errors, placeholder="cut from the dataset")
+        text("data.label_column", "Label column", errors, placeholder="found by itself")
     st.caption("Emissions")
     left, right = st.columns(2)
     with left:
@@ -192,22 +189,7 @@ def _choose_other_parts(errors: Mapping[str, str]) -> None:
         )
         complain(errors, "emissions.country")
     with right:
-        _number("emissions.sample_every_s", "Sampling interval (s)", errors, 0.5)
-
-
-def _whole(field: str, label: str, errors: Mapping[str, str], placeholder: str | None = None) -> None:
-    st.number_input(label, step=1, key=field, persist_state="session", placeholder=placeholder)
-    complain(errors, field)
-
-
-def _number(field: str, label: str, errors: Mapping[str, str], step: float, placeholder: str | None = None) -> None:
-    st.number_input(label, step=step, format="%g", key=field, persist_state="session", placeholder=placeholder)
-    complain(errors, field)
-
-
-def _text(field: str, label: str, errors: Mapping[str, str], placeholder: str) -> None:
-    st.text_input(label, key=field, persist_state="session", placeholder=placeholder)
-    complain(errors, field)
+        number("emissions.sample_every_s", "Sampling interval (s)", errors, 0.5)
 
 
 def form_errors() -> tuple[RunConfig | None, dict[str, str]]:

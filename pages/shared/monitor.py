@@ -17,8 +17,10 @@ from engine.events import (
     RunStarted,
     StepLogged,
     TeacherReady,
+    VocabularyTrimmed,
 )
 from engine.runs import Run
+from engine.sentences import OWN_FORMAT, pruned_unit, vocabulary_kept, what_went
 from pages.shared import words
 from pages.shared.timeline import Timeline
 
@@ -94,6 +96,8 @@ def show_result(run: Run) -> None:
         f"energy: {basis}"
     )
     st.caption(f"Saved in {words.escape(result.model_path)}")
+    if not result.stock:
+        st.caption(words.escape(f"{OWN_FORMAT} {run.run_id}"))
 
 
 def show_metrics(run: Run, timeline: Timeline) -> None:
@@ -105,13 +109,22 @@ def show_metrics(run: Run, timeline: Timeline) -> None:
         _accuracy(evaluated, baseline)
         _latency(evaluated, baseline)
         kept = "–" if step is None else words.percent(step.density)
-        _metric("FFN neurons kept", kept, f"goal {words.percent(run.config.pruning.final_density)}")
+        _metric(f"{pruned_unit(run.config.pruning)} kept", kept, _goal(run))
         speed = "–" if step is None else f"{step.texts_per_s:,.0f} texts/s"
         _metric("Throughput", speed, "" if step is None else f"{step.tokens_per_s:,.0f} tokens/s")
         used = "–" if sample is None else words.scaled(1000 * sample.emissions_kg, "g")
         _metric(
             "Emissions (CO₂e)", used, "" if sample is None else f"{words.energy(sample.energy_kwh)} · {sample.country}"
         )
+
+
+def _goal(run: Run) -> str:
+    """Say what density the run is to end with."""
+    pruning = run.config.pruning
+    goal = f"goal {words.percent(pruning.final_density)}"
+    if pruning.method == "soft-cutoff" and pruning.cut_off is not None:
+        return f"cut-off {pruning.cut_off:g}, at least {words.percent(pruning.final_density)}"
+    return goal
 
 
 def _metric(label: str, value: str, note: str, *, help_text: str | None = None) -> None:
@@ -193,8 +206,12 @@ def show_details(run: Run, timeline: Timeline, log: Sequence[str]) -> None:
     with right:
         _chart("Device load", charts.telemetry_chart(charts.telemetry_frame(samples)), "live_load")
     st.caption(_telemetry(samples, timeline))
-    for notice in timeline.all(Notice):
-        st.info(words.escape(notice.message), icon=":material/info:")
+    _show_compactions(timeline)
+    trimmed = timeline.last(VocabularyTrimmed)
+    if trimmed is not None:
+        st.info(words.escape(vocabulary_kept(trimmed.report)), icon=":material/dictionary:")
+    for message in dict.fromkeys(notice.message for notice in timeline.all(Notice)):
+        st.info(words.escape(message), icon=":material/info:")
     prepared = timeline.last(DataPrepared)
     if prepared is not None:
         report = prepared.report
@@ -212,6 +229,20 @@ def show_details(run: Run, timeline: Timeline, log: Sequence[str]) -> None:
                 st.text(note)
     with st.expander("Log", expanded=run.state in ("failed", "interrupted"), icon=":material/terminal:"):
         st.code("\n".join(log) or "The log is still empty.", language=None, height=240)
+
+
+def _show_compactions(timeline: Timeline) -> None:
+    """Say what was taken out last, and list all where there were several."""
+    loaded = timeline.last(ModelLoaded)
+    events = list({event.step: event for event in timeline.all(Compacted)}.values())
+    if not events:
+        return
+    st.info(words.escape(f"{what_went(events[-1], loaded)}."), icon=":material/content_cut:")
+    if len(events) > 1:
+        with st.expander(f"All {len(events)} times that units were taken out", icon=":material/format_list_numbered:"):
+            table = charts.compaction_frame(events)
+            form = {"Largest change of a logit": st.column_config.NumberColumn(format="%.1e")}
+            st.dataframe(table, hide_index=True, width="stretch", key="live_compactions", column_config=form)
 
 
 def _telemetry(samples: Sequence[EmissionsSampled], timeline: Timeline) -> str:

@@ -12,6 +12,7 @@ from engine.emissions import recompute
 from engine.errors import CheckpointError
 from engine.estimates import estimate
 from engine.paper import SPEED_NOTE, row_of
+from engine.prediction import predict_shape
 from engine.runs import Run
 from engine.shapes import MURIL, Shape
 from pages.shared import words
@@ -37,27 +38,31 @@ def show_preview(config: RunConfig, runs: Sequence[Run], home: Path) -> None:
 
 
 def show_shape(dense: Shape, config: RunConfig) -> None:
-    """Draw the layers and the numbers that follow from the shape alone."""
-    pruned = dense.pruned(config.pruning.final_density)
+    """Draw the layers and the numbers that follow from the settings alone, and what the numbers do not say."""
+    predicted = predict_shape(dense, config.pruning)
+    pruned, about = predicted.shape, "" if predicted.exact else "≈ "
     tokens = config.data.max_length
     ceiling = dense.speedup_ceiling(pruned, tokens)
     fewer = 1 - pruned.parameters / dense.parameters
     less = 1 - pruned.flops(tokens) / dense.flops(tokens)
     with st.grid(4, min_column_width=125, key="preview_numbers"):
-        _number("Parameters", words.count(pruned.parameters), fewer, words.count(dense.parameters))
-        _number("Size (fp32)", words.size(pruned.size_bytes()), fewer, words.size(dense.size_bytes()))
-        _number("FLOPs a text", words.count(pruned.flops(tokens)), less, words.count(dense.flops(tokens)))
+        _number("Parameters", about + words.count(pruned.parameters), fewer, words.count(dense.parameters))
+        _number("Size (fp32)", about + words.size(pruned.size_bytes()), fewer, words.size(dense.size_bytes()))
+        _number("FLOPs a text", about + words.count(pruned.flops(tokens)), less, words.count(dense.flops(tokens)))
         st.metric(
             "Ceiling",
-            f"{ceiling:.2f}x",
+            f"{about}{ceiling:.2f}x",
             f"{tokens} tokens",
             delta_color="off",
             delta_arrow="off",
             border=True,
             help="Speed-up ceiling: dense FLOPs over pruned FLOPs, the most that structure alone can gain. "
-            "What is measured stays below it.",
+            "What is measured stays below it. Where only zeros appear in matrices of the same size, it is 1.",
         )
-    st.altair_chart(layers_chart(dense, pruned), width="stretch", key="preview_layers")
+    for note in predicted.notes:
+        st.caption(f":material/info: {words.escape(note)}")
+    drawing = layers_chart(dense, pruned, predicted.kept_layers)
+    st.altair_chart(drawing, width="stretch", key="preview_layers")
     st.altair_chart(parts_chart(dense, pruned), width="stretch", key="preview_parts")
 
 

@@ -23,9 +23,19 @@ PLAIN = (
     "data.text_column",
     "data.label_column",
     "data.max_length",
+    "pruning.method",
+    "pruning.schedule",
+    "pruning.initial_density",
     "pruning.warmup_share",
     "pruning.cooldown_share",
     "pruning.mask_learning_rate",
+    "pruning.attention_unit",
+    "pruning.regularization_lambda",
+    "pruning.cut_off",
+    "pruning.unit",
+    "pruning.iterations",
+    "pruning.drop_layers",
+    "pruning.width_multiple",
     "distillation.enabled",
     "distillation.temperature",
     "distillation.distillation_weight",
@@ -54,6 +64,7 @@ def fill(config: RunConfig, runs: list[str]) -> None:
         st.session_state[field] = _at(values, field)
     for field in ("data.test_path", "data.text_column", "data.label_column"):
         st.session_state[field] = st.session_state[field] or ""
+    st.session_state["small_vocabulary"] = config.pruning.vocabulary == "training"
     level = round(100 * config.pruning.level, 2)
     named = next((name for name, percent in LEVELS.items() if percent == level), CUSTOM)
     st.session_state["level"] = named
@@ -84,6 +95,7 @@ def values() -> dict[str, Any]:
         _set(nested, field, state[field].strip() or None)
     level = state["custom_level"] if state["level"] == CUSTOM else LEVELS[state["level"]]
     _set(nested, "pruning.final_density", round(1 - level / 100, 4))
+    _set(nested, "pruning.vocabulary", "training" if state["small_vocabulary"] else "full")
     _set(nested, "data.source", state["own_data"] if state["dataset"] == OWN else state["dataset"])
     _set(nested, "model.base", state["own_base"] if state["base"] == OWN else state["base"])
     return nested

@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from engine.events import Evaluated, Event, RunStarted, StepLogged
+from engine.events import Compacted, Evaluated, Event, RunStarted, StepLogged
 from engine.store import RunStore
 
 E = TypeVar("E")
@@ -38,3 +38,5 @@ class Timeline:
         """Drop steps that lie beyond the place a run goes on from: they are about to be done again."""
         self._events[StepLogged] = [event for event in self.all(StepLogged) if event.step <= step]
         self._events[Evaluated] = [event for event in self.all(Evaluated) if event.step <= step]
+        # a compaction is dated by the step it comes before; what went before the first one is not said again
+        self._events[Compacted] = [event for event in self.all(Compacted) if (event.step or 0) < max(1, step)]

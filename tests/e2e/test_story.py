@@ -29,7 +29,9 @@ def test_prune_watch_and_classify(studio: str, page: Page, tmp_path: Path) -> No
     page.goto(studio)
     expect(page.get_by_role("heading", name="Prune")).to_be_visible(timeout=MINUTE)
     page.get_by_role("radio", name="25 %").click()
-    page.get_by_text("Distillation", exact=True).first.click()
+    page.get_by_test_id("stCheckbox").get_by_text(
+        "Distillation", exact=True
+    ).click()  # Advanced has a heading of this name
     page.get_by_text("Advanced", exact=True).click()
     _fill(page, "Maximum steps", "40")
     _fill(page, "Evaluations", "4")

@@ -1,6 +1,7 @@
 """Tables and drawings that stand beside the charts of one run: comparison, estimates, shapes, answers, CSV."""
 
 import csv
+import dataclasses
 import io
 from typing import NamedTuple
 
@@ -8,17 +9,18 @@ import pandas as pd
 import pytest
 
 from engine import answers, comparison, comparison_charts, drawing
-from engine.config import RunConfig
+from engine.config import PruningConfig, RunConfig
 from engine.emissions import recompute
 from engine.estimates import break_even, estimate, texts_passed
 from engine.events import DataReport, EnergySplit, Latency, Measurement, RunResult
 from engine.export import to_csv
+from engine.prediction import predict_shape
 from engine.runs import Run
 from engine.shapes import COMPACT, MURIL, Shape
 
 
-def measured(density: float, accuracy: float | None, p50: float) -> Measurement:
-    shape = COMPACT.pruned(density)
+def measured(pruning: PruningConfig, accuracy: float | None, p50: float) -> Measurement:
+    shape = predict_shape(COMPACT, pruning).shape
     return Measurement(
         parameters=shape.parameters,
         size_bytes=shape.size_bytes(),
@@ -35,9 +37,13 @@ def finished(
     accuracy: float | None = 0.8,
     speedup: float = 2.0,
     run_id: str = "a",
+    pruning: dict[str, object] | None = None,
     **parts: object,
 ) -> Run:
-    values: dict[str, object] = {"pruning": {"final_density": 1 - level}, "distillation": {"enabled": distil}}
+    values: dict[str, object] = {
+        "pruning": {"final_density": 1 - level} | (pruning or {}),
+        "distillation": {"enabled": distil},
+    }
     config = RunConfig.parse(values | parts)
     result = RunResult(
         run_id=run_id,
@@ -46,8 +52,8 @@ def finished(
         base=config.model.base,
         level=level,
         distilled=distil,
-        dense=measured(1.0, accuracy, 4.0 * speedup),
-        student=measured(1 - level, accuracy, 4.0),
+        dense=measured(PruningConfig(), accuracy, 4.0 * speedup),
+        student=measured(config.pruning, accuracy, 4.0),
         speedup=speedup,
         speedup_ceiling=2.5,
         energy_kwh=0.01,
@@ -103,6 +109,64 @@ def test_table_has_the_papers_rows_first_and_the_newest_of_ours_beside_them() ->
     assert pd.isna(table.loc["75 %", ("Ours", "Accuracy (%)")])
 
 
+OTHERS: list[dict[str, object]] = [
+    {"method": "hybrid"},
+    {"method": "hybrid", "attention_unit": "block"},
+    {"method": "soft-cutoff"},
+    {"method": "magnitude"},
+    {"method": "magnitude", "unit": "weight"},
+    {"method": "wanda"},
+    {"method": "layer-dropping"},
+    {"drop_layers": 1},
+    {"vocabulary": "training"},
+]
+
+
+@pytest.mark.parametrize("pruning", OTHERS, ids=str)
+def test_other_methods_never_stand_in_the_papers_rows(pruning: dict[str, object]) -> None:
+    other, plain = finished(0.5, pruning=pruning, accuracy=0.1), finished(0.5, accuracy=0.9)
+    table = comparison.table_frame([other, plain])
+    assert list(table.index)[7:] == [other.config.recipe]
+    assert table.loc["50 %", ("Ours", "Accuracy (%)")] == pytest.approx(90.0)
+    assert table.loc[other.config.recipe, ("Ours", "Accuracy (%)")] == pytest.approx(10.0)
+    assert pd.isna(table.loc[other.config.recipe, ("Paper", "Accuracy (%)")])
+    assert pd.isna(comparison.table_frame([other]).loc["50 %", ("Ours", "Accuracy (%)")])
+
+
+def test_each_method_has_a_row_in_the_order_of_methods() -> None:
+    runs = [finished(0.5, pruning=pruning, run_id=str(number)) for number, pruning in enumerate(OTHERS)]
+    rows = list(comparison.table_frame(runs).index)[7:]
+    assert len(rows) == len(OTHERS) == len(set(rows))
+    assert [row.partition(" 50")[0] for row in rows[-6:]] == [
+        "Hybrid blocks",
+        "Soft cut-off",
+        "Magnitude",
+        "Magnitude",
+        "Wanda",
+        "Layer dropping",
+    ]
+    assert len(comparison.speed_frame(runs)) == 6 + len(OTHERS)
+    assert len(comparison.speed_frame([finished(0.0), finished(0.0, pruning={"vocabulary": "training"})])) == 6
+
+
+def test_a_run_that_could_not_distil_stands_where_it_belongs() -> None:
+    run = finished(0.5, True)
+    assert run.result is not None
+    plain = dataclasses.replace(run, result=run.result.model_copy(update={"distilled": False}))
+    table = comparison.table_frame([plain])
+    assert table.loc["50 %", ("Ours", "Accuracy (%)")] == pytest.approx(80.0)
+    assert pd.isna(table.loc["50 % + KD", ("Ours", "Accuracy (%)")])
+
+
+def test_runs_say_method_and_format() -> None:
+    own = finished(0.5, pruning={"method": "hybrid"})
+    assert own.result is not None
+    own = dataclasses.replace(own, result=own.result.model_copy(update={"stock": False}))
+    table = comparison.runs_frame([own, finished(0.0)])
+    assert table["Method"].tolist() == ["Hybrid", ""]
+    assert table["Format"].tolist() == ["Chhatni's own", "stock BERT"]
+
+
 def test_table_without_runs_is_the_papers_alone() -> None:
     table = comparison.table_frame([])
     assert len(table) == 7
@@ -141,7 +205,12 @@ def test_break_even_is_energy_over_what_a_text_saves() -> None:
 
 @pytest.mark.parametrize(
     ("run", "words"),
-    [(finished(0.0), "nothing to repay"), (finished(0.5, speedup=0.9), "not measured faster")],
+    [
+        (finished(0.0), "nothing to repay"),
+        (finished(0.0, pruning={"vocabulary": "training"}), "nothing to repay"),
+        (finished(0.5, speedup=0.9), "not measured faster"),
+        (finished(0.5, speedup=1.1, pruning={"method": "magnitude", "unit": "weight"}), "no FLOPs are saved"),
+    ],
 )
 def test_break_even_says_why_there_is_none(run: Run, words: str) -> None:
     assert run.result is not None
@@ -171,6 +240,30 @@ def test_estimate_needs_the_same_base_and_prefers_the_same_distillation() -> Non
     assert guess.basis_run == "distilled"
 
 
+def test_estimate_prefers_the_same_method_and_layers() -> None:
+    runs = [
+        finished(0.5, run_id="movement"),
+        finished(0.25, pruning={"method": "wanda"}, run_id="wanda"),
+        finished(0.5, pruning={"drop_layers": 1}, run_id="fewer"),
+        finished(0.5, pruning={"method": "magnitude", "unit": "weight"}, run_id="weights"),
+    ]
+    for pruning, wanted in (
+        ({"method": "wanda"}, "wanda"),
+        ({"drop_layers": 1}, "fewer"),
+        ({"method": "magnitude", "unit": "weight"}, "weights"),
+        ({}, "movement"),
+    ):
+        guess = estimate(RunConfig.parse({"pruning": {"final_density": 0.5} | pruning}), runs)
+        assert guess is not None
+        assert guess.basis_run == wanted
+
+
+def test_break_even_of_dropped_layers_needs_no_level() -> None:
+    result = finished(0.0, pruning={"drop_layers": 1}, speedup=2.0).result
+    assert result is not None
+    assert break_even(result).texts == 360_000
+
+
 def test_texts_passed_counts_whole_batches_up_to_the_step_limit() -> None:
     config = RunConfig.parse({"training": {"epochs": 2, "batch_size": 32, "max_steps": 5}})
     assert texts_passed(config, 100) == 5 * 32
@@ -183,7 +276,7 @@ def test_parts_add_up_to_the_dense_model(shape: Shape, density: float) -> None:
     pruned = shape.pruned(density)
     parts = drawing.parts(shape, pruned)
     assert sum(parts.values()) == shape.parameters
-    assert sum(parts.values()) - parts["FFN removed"] == pruned.parameters
+    assert sum(parts.values()) - parts["Removed"] == pruned.parameters
     assert all(count >= 0 for count in parts.values())
 
 
@@ -196,6 +289,21 @@ def test_drawing_has_a_box_for_every_head_and_ffn() -> None:
     assert share.tolist() == pytest.approx([0.25] * 12)
     assert (boxes["end"] <= 1.0).all()
     assert (boxes["start"] < boxes["end"]).all()
+
+
+def test_drawing_shows_layers_and_heads_that_go() -> None:
+    found = predict_shape(MURIL, PruningConfig(final_density=0.5, method="hybrid", drop_layers=2))
+    boxes = drawing.layers_frame(MURIL, found.shape, found.kept_layers)
+    assert (boxes["kind"] == "Attention head").sum() == 10 * 6
+    assert (boxes["kind"] == "FFN kept").sum() == 10
+    whole = boxes[boxes["detail"] == "The layer goes"]
+    assert sorted(set(whole["layer"])) == [6, 7]
+    assert set(whole["kind"]) == {"Removed"}
+    headings = " ".join(drawing.headings_frame(MURIL, found.shape)["text"])
+    assert headings == "6 of 12 heads FFN: 1,536 of 3,072 neurons, 10 of 12 layers"
+    parts = drawing.parts(MURIL, found.shape)
+    assert sum(parts.values()) == MURIL.parameters
+    assert parts["Attention"] == 10 * 4 * (768 * 384) + 10 * (3 * 384 + 768)
 
 
 def test_charts_of_compare_draw_with_and_without_rows() -> None:

@@ -43,3 +43,31 @@ def test_settings_make_the_recipes_in_the_order_of_the_table() -> None:
 @pytest.mark.parametrize(("level", "distilled"), [(0.6, False), (0.0, True), (0.2501, False)])
 def test_other_settings_have_no_row(level: float, distilled: bool) -> None:
     assert find_row(level, distilled) is None
+
+
+@pytest.mark.parametrize(
+    "pruning",
+    [
+        {"method": "wanda"},
+        {"method": "hybrid"},
+        {"method": "magnitude", "unit": "weight"},
+        {"drop_layers": 1},
+        {"vocabulary": "training"},
+        {"method": "layer-dropping"},
+    ],
+)
+def test_the_papers_rows_are_of_its_own_method_alone(pruning: dict[str, object]) -> None:
+    assert row_of(RunConfig.parse({"pruning": {"final_density": 0.5} | pruning})) is None
+
+
+def test_the_table_is_of_its_own_method_whatever_a_form_says() -> None:
+    form = {"method": "hybrid", "initial_density": 0.6, "drop_layers": 2, "vocabulary": "training"}
+    made = [RunConfig.parse({"pruning": form | setting["pruning"]}) for setting in table_settings()]
+    assert {config.recipe for config in made} == {"Baseline", "25 %", "50 %", "75 %"}
+    assert {config.pruning.method for config in made} == {"block-movement"}
+
+
+def test_a_baseline_has_its_row_whatever_method_was_chosen() -> None:
+    row = row_of(RunConfig.parse({"pruning": {"method": "wanda"}}))
+    assert row is not None
+    assert row.recipe == "Baseline"

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Iterator
 
-from engine.config import RunConfig
+from engine.config import PruningConfig, RunConfig
 from engine.devices import process_created
 from engine.events import (
     BaselineMeasured,
@@ -26,7 +26,10 @@ from engine.events import (
     RunStopped,
     SplitReport,
     StepLogged,
+    VocabularyReport,
+    VocabularyTrimmed,
 )
+from engine.prediction import predict_shape
 from engine.runs import Run, RunState
 from engine.shapes import COMPACT
 from engine.store import RunStore
@@ -44,11 +47,25 @@ REPORT = DataReport(
     notes=("The text column was found by its name.",),
 )
 
+VOCABULARY = VocabularyReport(
+    tokens_before=4000,
+    tokens_after=2500,
+    rows_before=4000,
+    parameters_saved=1500 * 256,
+    bytes_saved=4 * 1500 * 256,
+    unknown_before=0.001,
+    unknown_after=0.004,
+    texts_changed=0.12,
+    label_agreement=0.98,
+)
 
-def config(level: float = 0.5, distil: bool = False, **parts: object) -> RunConfig:
-    """Make a config of a pruning level (0 to 1)."""
+
+def config(
+    level: float = 0.5, distil: bool = False, *, pruning: dict[str, object] | None = None, **parts: object
+) -> RunConfig:
+    """Make a config of a pruning level (0 to 1), ``pruning`` being what else its pruning part is told."""
     values: dict[str, object] = {
-        "pruning": {"final_density": round(1 - level, 4)},
+        "pruning": {"final_density": round(1 - level, 4)} | (pruning or {}),
         "distillation": {"enabled": distil},
     }
     return RunConfig.parse(values | parts)
@@ -59,20 +76,45 @@ def latency(p50: float) -> Latency:
     return Latency(p50=p50, p95=1.3 * p50, min=0.9 * p50, batch_size=1, sequence_length=128)
 
 
-def measurement(density: float, accuracy: float | None, tested: bool = False) -> Measurement:
-    """Make a measurement of the compact shape at a density."""
-    shape = COMPACT.pruned(density)
+def measurement(pruning: PruningConfig, accuracy: float | None, tested: bool = False) -> Measurement:
+    """Make a measurement of the compact shape, pruned."""
+    shape = predict_shape(COMPACT, pruning).shape
     test = accuracy if tested else None
+    smaller = shape.flops(128) < COMPACT.flops(128)
     return Measurement(
         parameters=shape.parameters,
         size_bytes=shape.size_bytes(),
         flops=shape.flops(128),
-        latency_ms=latency(4.0 + 4.0 * density),
+        latency_ms=latency(4.0 + 4.0 * (pruning.final_density if smaller else 1.0)),
         accuracy=accuracy,
         macro_f1=accuracy,
         test_accuracy=test,
         test_macro_f1=test,
     )
+
+
+def compacted(made: RunConfig, step: int, density: float) -> Compacted:
+    """Make the event of a compaction of the compact shape to a density."""
+    found = predict_shape(COMPACT, made.pruning.model_copy(update={"final_density": density}))
+    sizes = [found.shape.intermediate_size] * found.shape.layers
+    if made.pruning.method == "soft-cutoff":
+        sizes = [size + 64 * (place % 2) for place, size in enumerate(sizes)]
+    return Compacted(
+        step=step,
+        kept_layers=found.kept_layers,
+        intermediate_sizes=tuple(sizes),
+        kept_neurons=tuple(tuple(range(size)) for size in sizes),
+        kept_heads=tuple(tuple(range(found.shape.heads)) for _ in sizes),
+        heads_removed=(COMPACT.heads - found.shape.heads) * len(sizes),
+        stock=stock(made),
+        max_logit_difference=2e-6,
+    )
+
+
+def stock(made: RunConfig) -> bool:
+    """Tell whether the outcome would be a stock BERT."""
+    pruning = made.pruning
+    return pruning.level == 0 or pruning.method not in ("hybrid", "soft-cutoff")
 
 
 def opening(made: RunConfig, total: int, accuracy: float | None = 0.86) -> Iterator[Event]:
@@ -93,12 +135,17 @@ def opening(made: RunConfig, total: int, accuracy: float | None = 0.86) -> Itera
         distilling=made.distillation.enabled,
     )
     yield Notice(message="The starter is small: <b>its</b> accuracy is that of a demonstration.")
-    yield BaselineMeasured(measurement=measurement(1.0, accuracy))
+    yield BaselineMeasured(measurement=measurement(PruningConfig(), accuracy))
+    if made.pruning.vocabulary == "training":
+        yield VocabularyTrimmed(report=VOCABULARY)
+    if made.pruning.drop_layers or made.pruning.method == "layer-dropping":
+        yield compacted(made, 0, made.pruning.final_density if made.pruning.method == "layer-dropping" else 1.0)
 
 
 def steps(made: RunConfig, total: int, upto: int, accuracy: float | None = 0.86) -> Iterator[Event]:
     """Yield the events of steps 1 to ``upto``."""
     goal = made.pruning.final_density
+    yield from _compactions(made, total, upto)
     for step in range(1, upto + 1):
         share = step / total
         t = min(1.0, max(0.0, (share - 0.1) / 0.6))
@@ -139,14 +186,28 @@ def steps(made: RunConfig, total: int, upto: int, accuracy: float | None = 0.86)
         if step % max(1, total // 10) == 0:
             reached = None if accuracy is None else accuracy - 0.3 * (1 - share) ** 2 - 0.04 * (1 - goal)
             dense = latency(8.0 + 0.1 * math.sin(step))
-            yield Evaluated(step=step, measurement=measurement(density, reached), dense_latency_ms=dense)
+            now = made.pruning.model_copy(update={"final_density": density})
+            yield Evaluated(step=step, measurement=measurement(now, reached), dense_latency_ms=dense)
+
+
+def _compactions(made: RunConfig, total: int, upto: int) -> Iterator[Compacted]:
+    """Yield what is taken out for good up to a step: at the end of the schedule, or at each iteration."""
+    pruning = made.pruning
+    if not pruning.level or pruning.method == "layer-dropping" or pruning.unit == "weight":
+        return
+    count = pruning.iterations if pruning.method in ("magnitude", "wanda") else 1
+    for number in range(1, count + 1):
+        step = int((0.1 + 0.6 * number / count) * total)
+        if step <= upto:
+            yield compacted(made, step, 1 - pruning.level * number / count)
 
 
 def result(run_id: str, made: RunConfig, accuracy: float | None = 0.86) -> RunResult:
     """Make the result of a finished run."""
     density = made.pruning.final_density
     own = None if accuracy is None else accuracy - 0.04 * (1 - density) + (0.01 if made.distillation.enabled else 0)
-    dense, student = measurement(1.0, accuracy, tested=True), measurement(density, own, tested=True)
+    dense = measurement(PruningConfig(), accuracy, tested=True)
+    student = measurement(made.pruning, own, tested=True)
     return RunResult(
         run_id=run_id,
         name=made.name,
@@ -171,6 +232,7 @@ def result(run_id: str, made: RunConfig, accuracy: float | None = 0.86) -> RunRe
         precision="fp32",
         data=REPORT,
         model_path=f"/home/runs/{run_id}/model",
+        stock=stock(made),
     )
 
 
@@ -203,6 +265,5 @@ def seed_run(
     elif state == "stopped":
         store.end(run.run_id, RunStopped(step=upto), "stopped")
     elif state == "done":
-        store.append(run.run_id, [Compacted(intermediate_sizes=(512,) * 4, max_logit_difference=2e-6)])
         store.end(run.run_id, RunFinished(result=result(run.run_id, made, accuracy)), "done")
     return store.get(run.run_id)

@@ -37,6 +37,22 @@ def test_ours_stand_beside_the_papers_rows(studio: Open, store: RunStore) -> Non
     assert len(app.get("vega_lite_chart")) == 5
 
 
+def test_other_methods_have_rows_of_their_own(studio: Open, store: RunStore) -> None:
+    seed_run(store, config(0.5), "done", accuracy=0.9)
+    for pruning in ({"method": "hybrid"}, {"method": "magnitude", "unit": "weight"}, {"drop_layers": 1}):
+        seed_run(store, config(0.5, pruning=pruning), "done")
+    app = studio("compare")
+    table = app.dataframe[0].value
+    assert table.index.tolist()[7:] == ["50 %, 1 layer dropped", "Hybrid 50 %", "Magnitude 50 % of weights"]
+    assert table.loc["50 %", ("Ours", "Accuracy (%)")] == pytest.approx(88.0)
+    assert table.loc["Magnitude 50 % of weights", ("Ours", "Ceiling (x)")] == 1.0
+    runs = app.dataframe[1].value.set_index("Setting")
+    assert runs.loc["Hybrid 50 %", "Format"] == "Chhatni's own"
+    assert runs.loc["50 %", "Method"] == "Block movement"
+    repaid = app.dataframe[-1].value.set_index("Setting")
+    assert "no FLOPs are saved" in repaid.loc["Magnitude 50 % of weights", "Basis"]
+
+
 def test_the_grid_switcher_recomputes_our_emissions(studio: Open, store: RunStore) -> None:
     seed_run(store, config(0.5), "done")
     app = studio("compare")

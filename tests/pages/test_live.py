@@ -111,6 +111,57 @@ def test_a_finished_run_shows_dense_beside_student(studio: Open, store: RunStore
     assert not app.exception
 
 
+def test_what_was_taken_out_is_said_as_it_goes(studio: Open, store: RunStore) -> None:
+    run = seed_run(store, config(0.75, pruning={"method": "wanda", "iterations": 3}), "training", total=100)
+    app = studio("live", run=run.run_id)
+    words = everything(app).replace("\\", "")
+    assert "Step 50: FFN 1,024 -> 512 in each of 4 layers, 0 heads removed; trains on at this size." in words
+    assert "Step 30" not in words
+    table = next(each.value for each in app.dataframe if "Heads removed" in each.value)
+    assert table["Step"].tolist() == [30, 50]
+    assert table["FFN width"].tolist() == ["768", "512"]
+
+
+def test_one_compaction_needs_no_table(studio: Open, store: RunStore) -> None:
+    run = seed_run(store, config(0.75), "done")
+    app = studio("live", run=run.run_id)
+    assert "Step 70: FFN 1,024 -> 256 in each of 4 layers" in everything(app).replace("\\", "")
+    assert not [each for each in app.dataframe if "Heads removed" in each.value]
+
+
+@pytest.mark.parametrize(
+    ("pruning", "label", "goal"),
+    [
+        ({}, "FFN neurons kept", "goal 25.0 %"),
+        ({"method": "hybrid"}, "FFN + heads kept", "goal 25.0 %"),
+        ({"method": "magnitude", "unit": "weight"}, "Weights kept", "goal 25.0 %"),
+        ({"method": "layer-dropping"}, "Layers kept", "goal 25.0 %"),
+        ({"method": "soft-cutoff", "cut_off": 0.2}, "FFN neurons kept", "cut-off 0.2, at least 25.0 %"),
+    ],
+)
+def test_density_is_named_after_what_the_method_removes(
+    studio: Open, store: RunStore, pruning: dict[str, object], label: str, goal: str
+) -> None:
+    run = seed_run(store, config(0.75, pruning=pruning), "training")
+    app = studio("live", run=run.run_id)
+    assert next(metric.delta for metric in app.metric if metric.label == label) == goal
+
+
+@pytest.mark.parametrize("method", ["wanda", "hybrid"])
+def test_a_format_of_our_own_is_said_where_the_model_is_used(studio: Open, store: RunStore, method: str) -> None:
+    run = seed_run(store, config(0.75, pruning={"method": method}), "done")
+    for page, named in (("live", "run"), ("try_it", "model")):
+        words = everything(studio(page, **{named: run.run_id})).replace("\\", "")
+        assert ("Chhatni's own format" in words) == (method == "hybrid"), page
+
+
+def test_a_smaller_vocabulary_and_dropped_layers_are_said(studio: Open, store: RunStore) -> None:
+    run = seed_run(store, config(0.0, pruning={"vocabulary": "training", "drop_layers": 2}), "training")
+    words = everything(studio("live", run=run.run_id)).replace("\\", "")
+    assert "Vocabulary: 2,500 of 4,000 tokens stay, 0.38 M parameters fewer." in words
+    assert "Before the first step: layers 2, 3 dropped, FFN stays 1,024 in each of 2 layers" in words
+
+
 def test_random_weights_have_no_accuracy(studio: Open, store: RunStore) -> None:
     run = seed_run(store, config(0.75, model={"base": "muril-shape"}), "done", accuracy=None)
     app = studio("live", run=run.run_id)
@@ -203,6 +254,23 @@ def test_steps_done_twice_after_a_resume_are_drawn_once(store: RunStore) -> None
     store.append(run.run_id, [again.model_copy(update={"resumed_at_step": None}), *steps(made, 100, 3)])
     timeline.refresh(store)
     assert [event.step for event in timeline.all(StepLogged)] == [1, 2, 3]
+
+
+def test_compactions_done_twice_after_a_resume_are_told_once(store: RunStore) -> None:
+    from engine.events import Compacted, RunStarted
+    from pages.shared.timeline import Timeline
+
+    made = config(0.75, pruning={"method": "wanda", "iterations": 3, "drop_layers": 1})
+    run = seed_run(store, made, "training", total=100)
+    timeline = Timeline(run.run_id)
+    timeline.refresh(store)
+    assert [event.step for event in timeline.all(Compacted)] == [0, 30, 50]
+    again = RunStarted(
+        device="cpu", device_name="", precision="fp32", precision_reason="", threads=1, resumed_at_step=30
+    )
+    store.append(run.run_id, [again])
+    timeline.refresh(store)
+    assert [event.step for event in timeline.all(Compacted)] == [0]
 
 
 def test_hundreds_of_runs_open_in_a_second(studio: Open, store: RunStore) -> None:

@@ -11,11 +11,12 @@ from streamlit.testing.v1 import AppTest
 
 import engine
 from engine import jobs
-from engine.config import PAPER_MODEL, RunConfig
+from engine.config import METHODS, PAPER_MODEL, Method, RunConfig
 from engine.errors import CheckpointError, ConfigError, DataError, JobError
 from engine.home import REPOSITORY
 from engine.runs import Run
 from engine.store import RunStore
+from pages.shared.methods import MEANING
 from tests.pages.conftest import Open, everything
 from tests.pages.seed import config, seed_run
 
@@ -107,6 +108,9 @@ def test_start_runs_the_form_and_shows_the_run(studio: Open, started: Started) -
 def test_queueing_the_table_makes_its_seven_runs(studio: Open, started: Started) -> None:
     app = studio()
     app.number_input(key="training.seed").set_value(7).run()
+    app.selectbox(key="pruning.method").set_value("hybrid").run()  # the table is of the paper's method all the same
+    app.number_input(key="pruning.initial_density").set_value(0.5).run()
+    app.button_group(key="level").set_value("75 %").run()
     press(app, "Queue the paper's table")
     wanted = ["Baseline", "25 %", "50 %", "75 %", "25 % + KD", "50 % + KD", "75 % + KD"]
     assert [each.recipe for each in started] == wanted
@@ -166,6 +170,132 @@ def test_a_queue_that_breaks_says_how_far_it_came(
     monkeypatch.setattr(jobs, "start", start)
     app = press(studio(), "Queue the paper's table")
     assert "2 of 7 runs were queued, then: The disk is full." in everything(app).replace("\\", "")
+
+
+SHOWN = {
+    "block-movement": {"mask_learning_rate", "schedule", "width_multiple"},
+    "hybrid": {"attention_unit", "mask_learning_rate", "schedule", "width_multiple"},
+    "soft-cutoff": {"regularization_lambda", "cut_off", "mask_learning_rate", "schedule", "width_multiple"},
+    "magnitude": {"unit", "iterations", "schedule", "width_multiple"},
+    "wanda": {"iterations", "schedule", "width_multiple"},
+    "layer-dropping": set(),
+}
+"""What Advanced holds for each method, beside what several share."""
+
+
+def pruning_fields(app: AppTest) -> set[str]:
+    """Return the settings of pruning that have a widget now."""
+    widgets = [*app.number_input, *app.selectbox]
+    names = {each.key.partition(".")[2] for each in widgets if each.key and each.key.startswith("pruning.")}
+    return names - {"method"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_says_what_it_does_and_shows_only_what_it_uses(
+    studio: Open, started: Started, method: Method
+) -> None:
+    app = studio()
+    app.button_group(key="level").set_value("50 %").run()
+    app.selectbox(key="pruning.method").set_value(method).run()
+    assert MEANING[method] in everything(app)
+    shared = set() if method == "layer-dropping" else {"initial_density", "warmup_share", "cooldown_share"}
+    assert pruning_fields(app) == SHOWN[method] | shared | {"drop_layers"}
+    press(app, "Start")
+    assert started == [RunConfig.parse({"pruning": {"final_density": 0.5, "method": method}})]
+
+
+FULL = {
+    "schedule": "exponential",
+    "initial_density": 0.9,
+    "warmup_share": 0.2,
+    "cooldown_share": 0.25,
+    "mask_learning_rate": 0.02,
+    "attention_unit": "block",
+    "regularization_lambda": 2.5,
+    "cut_off": 0.4,
+    "unit": "weight",
+    "iterations": 3,
+    "drop_layers": 1,
+    "vocabulary": "training",
+    "width_multiple": 32,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_clone_of_every_method_is_the_same_run(
+    studio: Open, store: RunStore, started: Started, method: Method
+) -> None:
+    made = config(0.75, pruning={"method": method} | FULL)
+    assert set(FULL) | {"final_density", "method"} == set(type(made.pruning).model_fields), "a setting is left out"
+    run = seed_run(store, made, "failed")
+    press(studio("prune", clone=run.run_id), "Start")
+    assert started == [made]
+
+
+def test_a_setting_keeps_its_value_while_its_method_is_not_chosen(studio: Open, started: Started) -> None:
+    app = studio()
+    app.selectbox(key="pruning.method").set_value("wanda").run()
+    app.number_input(key="pruning.iterations").set_value(3).run()
+    app.selectbox(key="pruning.method").set_value("hybrid").run()
+    app.selectbox(key="pruning.attention_unit").set_value("block").run()
+    assert "seldom is a whole head freed" in everything(app)
+    app.selectbox(key="pruning.method").set_value("magnitude").run()
+    assert app.number_input(key="pruning.iterations").value == 3
+    app.selectbox(key="pruning.unit").set_value("weight").run()
+    assert "neither smaller nor faster" in everything(app)
+    assert "width_multiple" not in pruning_fields(app)
+    app.toggle(key="small_vocabulary").set_value(True).run()
+    press(app, "Start")
+    pruning = started[0].pruning
+    assert (pruning.iterations, pruning.attention_unit, pruning.unit) == (3, "block", "weight")
+    assert pruning.vocabulary == "training"
+
+
+def test_something_wrong_is_shown_even_where_the_method_does_not_use_it(studio: Open) -> None:
+    app = studio()
+    app.selectbox(key="pruning.method").set_value("wanda").run()
+    app.number_input(key="pruning.iterations").set_value(0).run()
+    app.selectbox(key="pruning.method").set_value("layer-dropping").run()
+    assert "Pruning iterations is 0; it must be at least 1" in everything(app).replace("\\", "")
+    assert pruning_fields(app) == {"iterations", "drop_layers"}
+    app.number_input(key="pruning.iterations").set_value(1).run()
+    assert pruning_fields(app) == {"drop_layers"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "wanted"),
+    [
+        ({"pruning.method": "hybrid"}, ["Parameters 2.8 M", "Ceiling 2.00x"]),
+        ({"pruning.method": "magnitude", "pruning.unit": "weight"}, ["Parameters 4.4 M as dense", "Ceiling 1.00x"]),
+        ({"pruning.method": "soft-cutoff"}, ["Parameters ≈ 3.3 M", "Ceiling ≈ 1.44x", "its own width"]),
+        ({"pruning.method": "layer-dropping"}, ["Parameters 2.8 M", "Ceiling 2.00x"]),
+        ({"pruning.method": "wanda"}, ["Parameters 3.3 M", "Ceiling 1.44x"]),
+    ],
+)
+def test_the_preview_follows_the_method(studio: Open, chosen: dict[str, str], wanted: list[str]) -> None:
+    app = studio()
+    app.selectbox(key="base").set_value("compact").run()
+    app.button_group(key="level").set_value("50 %").run()
+    assert "91.81 %" in everything(app)
+    for key, value in chosen.items():
+        app.selectbox(key=key).set_value(value).run()
+    words = everything(app)
+    assert all(each in words for each in wanted), words
+    assert "no row for this setting" in words
+    assert "91.81 %" not in words
+
+
+def test_the_preview_follows_layers_widths_and_vocabulary(studio: Open) -> None:
+    app = studio()
+    app.selectbox(key="base").set_value("compact").run()
+    app.number_input(key="pruning.drop_layers").set_value(2).run()
+    assert "Ceiling 2.00x" in everything(app)
+    app.toggle(key="small_vocabulary").set_value(True).run()
+    assert "counted in full here" in everything(app)
+    app.button_group(key="level").set_value("Custom").run()
+    assert "multiple of 64: 62.5 %" in everything(app).replace("\\", "")
+    app.number_input(key="pruning.width_multiple").set_value(1).run()
+    assert "multiple of" not in everything(app)
 
 
 def test_clone_fills_the_form_with_a_runs_settings(studio: Open, store: RunStore, started: Started) -> None:

@@ -1,0 +1,77 @@
+"""What events mean in a sentence, for the screen and the command line alike; plain text, no markup."""
+
+from collections.abc import Sequence
+
+from engine.config import PruningConfig
+from engine.events import Compacted, ModelLoaded, VocabularyReport
+
+OWN_FORMAT = (
+    "No stock BERT has layers like these, so the model is saved in Chhatni's own format, which stock transformers cannot load. "
+    "Chhatni can: under Try it, and with python -m engine classify --model"
+)
+"""Goes before the id of a run or the folder of a model."""
+
+
+def what_went(event: Compacted, loaded: ModelLoaded | None) -> str:
+    """Say what a compaction took and what is left, such as ``Step 42: FFN 1,024 -> 256 in each of 4 layers, 0 heads removed``."""
+    sizes = event.intermediate_sizes
+    before = "" if loaded is None else f"{loaded.intermediate_size:,} -> "
+    if loaded is not None and set(sizes) == {loaded.intermediate_size}:
+        before = "stays "
+    parts = [f"FFN {before}{_widths(sizes)}", f"{_count(event.heads_removed, 'head')} removed"]
+    dropped = layers_dropped(event, loaded)
+    if dropped and not event.step:  # layers go before the first step; later events only have fewer of them
+        numbers = ", ".join(str(number + 1) for number in dropped)
+        parts.insert(0, f"layer{'s' if len(dropped) > 1 else ''} {numbers} dropped")
+    left = loaded is not None and event.step is not None and event.step < loaded.total_steps
+    rest = "; trains on at this size" if left else ""
+    return f"{_when(event.step)}: {', '.join(parts)}{rest}{'' if event.stock else '; no longer a stock BERT'}"
+
+
+def layers_dropped(event: Compacted, loaded: ModelLoaded | None) -> list[int]:
+    """Return the base's layers that are gone, counted from 0."""
+    if loaded is None or not event.kept_layers:
+        return []
+    return sorted(set(range(loaded.layers)) - set(event.kept_layers))
+
+
+def vocabulary_kept(report: VocabularyReport) -> str:
+    """Say how many tokens stay, what that saves and what it does to validation texts."""
+    agree = report.label_agreement
+    labels = "" if agree is None else f"; the base gives {agree * 100:.2f} % of all texts the label it gave before"
+    return (
+        f"Vocabulary: {report.tokens_after:,} of {report.tokens_before:,} tokens stay, {report.parameters_saved / 1e6:,.2f} M "
+        f"parameters fewer. On validation texts: {report.unknown_after * 100:.2f} % unknown tokens (before "
+        f"{report.unknown_before * 100:.2f} %), {report.texts_changed * 100:.2f} % of texts split otherwise{labels}."
+    )
+
+
+def pruned_unit(pruning: PruningConfig) -> str:
+    """Name what a method's density counts, as the beginning of a sentence."""
+    if pruning.method == "layer-dropping":
+        return "Layers"
+    if pruning.method == "magnitude" and pruning.unit == "weight":
+        return "Weights"
+    if pruning.method == "hybrid":
+        return "FFN + heads" if pruning.attention_unit == "head" else "FFN + blocks"
+    return "FFN neurons"
+
+
+def _when(step: int | None) -> str:
+    if step is None:
+        return "At the end"
+    return f"Step {step:,}" if step else "Before the first step"
+
+
+def _widths(sizes: Sequence[int]) -> str:
+    """Say the widths of all layers: one number where they are alike, else the range and the mean."""
+    layers = _count(len(sizes), "layer")
+    if not sizes:
+        return "0 in no layer"
+    if len(set(sizes)) == 1:
+        return f"{sizes[0]:,} in {'each of ' if len(sizes) > 1 else ''}{layers}"
+    return f"{min(sizes):,} to {max(sizes):,} in {layers} (mean {sum(sizes) / len(sizes):,.0f})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
