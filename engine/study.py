@@ -14,8 +14,8 @@ import shutil
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -159,24 +159,16 @@ def run_study(plan: Plan, wanted: Sequence[Case], output: Path, workers: int) ->
     output.parent.mkdir(parents=True, exist_ok=True)
     done = {row_case(row).key for row in read_rows(output)}
     todo = [case for case in wanted if case.key not in done]
-    # what libraries keep of a run adds up over many: a worker process is replaced now and then
-
-    with ProcessPoolExecutor(workers, get_context("spawn"), _alone, max_tasks_per_child=12) as pool:
-        for waiting in as_completed(
-            [pool.submit(run_base, plan, seed) for seed in sorted({case.seed for case in wanted})]
-        ):
-            row = waiting.result()
+    # what libraries keep of a run adds up over many, so a worker process is replaced now and then; concurrent.futures does
+    # that too, and waits for ever after the first replacement (https://github.com/python/cpython/issues/115634)
+    with get_context("spawn").Pool(workers, _alone, maxtasksperchild=12) as pool:
+        for row in pool.imap_unordered(partial(run_base, plan), sorted({case.seed for case in wanted})):
             print(f"base of seed {row['seed']}: {row['test_accuracy'] * 100:.2f} %", file=sys.stderr, flush=True)
-        futures = {pool.submit(run_case, plan, case): case for case in todo}
-        for number, waiting in enumerate(as_completed(futures), start=1):
-            row = waiting.result()
+        for number, row in enumerate(pool.imap_unordered(partial(run_case, plan), todo), start=1):
             with output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            print(
-                f"{number} of {len(todo)}: {futures[waiting]} {row['test_accuracy'] * 100:.2f} %",
-                file=sys.stderr,
-                flush=True,
-            )
+            done_now = f"{number} of {len(todo)}: {row_case(row)}"
+            print(f"{done_now} {row['test_accuracy'] * 100:.2f} %", file=sys.stderr, flush=True)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
