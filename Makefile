@@ -17,7 +17,8 @@ lint: .venv/test.stamp
 	$(BIN)/mypy
 
 bench: .venv/run.stamp
-	$(BIN)/python -m engine bench --output bench/latest.json
+	$(BIN)/python -m engine bench --sections latency,step,run,vocabulary --shapes 6x768 --precision fp32,auto \
+		--device cpu --output bench/latest.json
 
 starter: .venv/run.stamp  ## trains checkpoints/starter again from assets/corpus
 	$(BIN)/python -m engine.starter

@@ -1,163 +1,138 @@
-"""Latency of pruned shapes beside the dense one, alternating in one run, with the FLOPs ceiling of each gain."""
+"""The benchmark: every figure of speed that Chhatni claims, measured in one run on one machine, with how it came about.
+
+    BenchSettings -> run_bench -> vocabulary   vocabulary_demo.py   parameters with a smaller vocabulary
+                                  latency      bench_latency.py     structure, precision, padding, tokenization
+                                  step         bench_steps.py       a training step with masks, nn_pruning's beside it
+                                  run          bench_run.py         a whole pruning run
+                                  throughput   bench_throughput.py  tokens per second, share of the peak, energy
+
+The protocol: rivals on one device, in one precision, with the same threads, attention kernel and padding; warmed up; timed in
+turns (timing.py); median, 95th percentile and minimum; ratios within the run; the FLOPs ceiling beside each structural gain.
+"""
 
 import platform
-import re
-from dataclasses import asdict, dataclass
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from engine.bases import base_shape, find_base, look_up
-from engine.compaction import compact
-from engine.config import DEVICE_PATTERN, Precision
+from engine.bench_latency import measure_latencies
+from engine.bench_models import bench_shape
+from engine.bench_run import measure_run
+from engine.bench_settings import SECTIONS, BenchSettings
+from engine.bench_steps import measure_steps
+from engine.bench_throughput import measure_throughput
+from engine.config import DataConfig
+from engine.data import load_data
 from engine.errors import ConfigError
-from engine.evaluation import count_bytes, count_flops, count_parameters, measure_latency
-from engine.events import Latency
 from engine.home import REPOSITORY
-from engine.model import random_model
 from engine.precision import choose_precision
 from engine.preparation import choose_device, device_name
-from engine.shapes import kept_neurons
-from engine.yardstick import DTYPES
+from engine.vocabulary_demo import vocabulary_report
+
+__all__ = ["BenchSettings", "run_bench"]
+
+GIT_WITHIN_S = 10.0
 
 
-@dataclass(frozen=True)
-class BenchSettings:
-    """What to measure; the protocol's defaults are those of the paper's shapes at 128 tokens."""
+def run_bench(settings: BenchSettings, home: Path, say: Callable[[str], None] = lambda words: None) -> dict[str, Any]:
+    """Measure what is asked for.
 
-    model: str = "muril-shape"
-    levels: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
-    batch_size: int = 8
-    sequence_length: int = 128
-    precision: str = "fp32"
-    device: str = "auto"
-    threads: int = 1
-    rounds: int = 20
-
-
-@dataclass(frozen=True)
-class BenchRow:
-    """One level; ``speedup`` is the dense p50 over this one's."""
-
-    level: float
-    intermediate_size: int
-    parameters: int
-    size_bytes: int
-    flops: int
-    latency_ms: Latency
-    speedup: float
-    speedup_ceiling: float
-
-
-def run_bench(settings: BenchSettings, home: Path) -> dict[str, Any]:
-    """Measure all levels in turns.
-
-    Weights are random: they do not change how long a product takes.
+    Args:
+        settings: sections and sizes.
+        home: where runs and downloads are.
+        say: hears what is being measured.
 
     Returns:
-        A JSON object with ``device``, ``commit``, ``settings`` and ``rows``.
+        A JSON object: ``device``, ``device_name``, ``precisions``, ``threads``, ``commit``, ``dirty``, ``versions``,
+        ``settings``, and in ``sections`` one object for each that was asked for.
 
     Raises:
-        ConfigError: for a level or size that cannot be.
-        CheckpointError: for a model that is not there.
+        ConfigError: with all settings that cannot be.
+        CheckpointError, DataError: for a model or texts that are not there.
     """
-    _check(settings)
-    base = find_base(settings.model, home)
-    shape = base_shape(base) or look_up(base.name, home)
-    if settings.sequence_length > shape.positions:
-        raise ConfigError(
-            {
-                "sequence_length": f"Sequence length is {settings.sequence_length}; the model reads at most {shape.positions}."
-            }
-        )
+    wrong = settings.complaints()
+    if not wrong:
+        wrong = settings.complaints_about(bench_shape(settings, home))
+    if wrong:
+        raise ConfigError(wrong)
     device = choose_device(settings.device)
-    precision, _ = choose_precision(settings.precision, device.type)  # type: ignore[arg-type]
-    dtype = DTYPES[precision]
+    precisions = _precisions(settings, device)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        names = [f"LABEL_{number}" for number in range(shape.labels)]
-        dense = random_model(shape, names, seed=0).to(device, dtype)
-        models = []
-        for level in settings.levels:
-            index = torch.arange(kept_neurons(shape.intermediate_size, 1.0 - level), device=device)
-            models.append(dense if level == 0 else compact(dense, [index] * shape.layers))
-        rivals = models if dense in models else [*models, dense]
-        latencies = measure_latency(
-            rivals,
-            settings.sequence_length,
-            batch_size=settings.batch_size,
-            budget_s=0.0,
-            min_rounds=settings.rounds,
-            max_rounds=settings.rounds,
-        )
-        dense_p50 = latencies[rivals.index(dense)].p50
-        dense_flops = count_flops(dense, settings.sequence_length)
-        rows = [
-            BenchRow(
-                level=level,
-                intermediate_size=model.config.intermediate_size,
-                parameters=count_parameters(model),
-                size_bytes=count_bytes(model),
-                flops=count_flops(model, settings.sequence_length),
-                latency_ms=latency,
-                speedup=dense_p50 / latency.p50,
-                speedup_ceiling=dense_flops / count_flops(model, settings.sequence_length),
-            )
-            for level, model, latency in zip(settings.levels, models, latencies, strict=False)
-        ]
-        return {
+        facts = {
             "device": str(device),
             "device_name": device_name(device),
-            "precision": precision,
+            "precisions": precisions,
+            "threads": torch.get_num_threads(),
             "commit": commit(),
+            "dirty": is_dirty(),
             "versions": {
-                "torch": version("torch"),
-                "transformers": version("transformers"),
+                **{name: version(name) for name in ("torch", "transformers", "nn_pruning")},
                 "python": platform.python_version(),
             },
             "settings": asdict(settings),
-            "rows": [{**asdict(row), "latency_ms": row.latency_ms.model_dump()} for row in rows],
         }
+        sections = {}
+        for name, words in SECTIONS.items():
+            if name in settings.sections:
+                say(f"{name}: {words}")
+                sections[name] = _measure(name, settings, home, device, precisions)
+        return {**facts, "sections": sections}
     finally:
         torch.set_num_threads(threads_before)
 
 
+def _measure(
+    name: str, settings: BenchSettings, home: Path, device: torch.device, precisions: list[str]
+) -> dict[str, Any]:
+    if name == "latency":
+        return measure_latencies(settings, home, device, precisions)
+    if name == "step":
+        return measure_steps(settings, home, device, precisions[0])
+    if name == "run":
+        return measure_run(settings, home, device, precisions[0])
+    if name == "throughput":
+        return measure_throughput(settings, home, device, precisions)
+    texts = load_data(DataConfig(source=settings.data), 0, home).train.texts
+    return {"data": settings.data, **vocabulary_report(settings.tokenizer, texts, home)}
+
+
+def _precisions(settings: BenchSettings, device: torch.device) -> list[str]:
+    """Return the precisions as they are on this device, each once."""
+    chosen = (choose_precision(wanted, device.type)[0] for wanted in settings.precisions)  # type: ignore[arg-type]
+    return list(dict.fromkeys(chosen))
+
+
 def commit() -> str | None:
     """Return the commit of this checkout, or None outside one."""
-    head = REPOSITORY / ".git" / "HEAD"
-    try:
-        text = head.read_text(encoding="utf-8").strip()
-        if not text.startswith("ref: "):
-            return text
-        name = text.removeprefix("ref: ")
-        reference = REPOSITORY / ".git" / name
-        if reference.is_file():
-            return reference.read_text(encoding="utf-8").strip()
-        packed = (REPOSITORY / ".git" / "packed-refs").read_text(encoding="utf-8")
-        return next((line.split()[0] for line in packed.splitlines() if line.endswith(f" {name}")), None)
-    except OSError:
+    found = _git("rev-parse", "HEAD")
+    return found.strip() if found else None
+
+
+def is_dirty() -> bool | None:
+    """Tell whether the code differs from that commit, or None outside a checkout."""
+    found = _git("status", "--porcelain")
+    return None if found is None else bool(found.strip())
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says about the folder of this package, or None where there is no git or no checkout."""
+    if not (REPOSITORY / ".git").exists():  # else git would look in the folders above
         return None
-
-
-def _check(settings: BenchSettings) -> None:
-    wrong: dict[str, str] = {}
-    bad = [level for level in settings.levels if not 0 <= level < 1]
-    if bad:
-        shown = ", ".join(f"{level:g}" for level in bad)
-        wrong["levels"] = f"Pruning level is {shown}; it must be at least 0 and below 1. Try 0.25."
-    for name in ("batch_size", "sequence_length", "threads", "rounds"):
-        value = getattr(settings, name)
-        if value < 1:
-            wrong[name] = f"{name.replace('_', ' ').capitalize()} is {value}; it must be at least 1."
-    if settings.precision not in get_args(Precision):
-        known = ", ".join(get_args(Precision))
-        wrong["precision"] = f"Precision is {settings.precision!r}; it must be one of {known}. Try fp32."
-    if not re.fullmatch(DEVICE_PATTERN, settings.device):
-        wrong["device"] = f"Device is {settings.device!r}; it must be auto, cpu, cuda or cuda:N. Try auto."
-    if not settings.levels:
-        wrong["levels"] = "No pruning level is given. Try 0,0.25,0.5,0.75."
-    if wrong:
-        raise ConfigError(wrong)
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(REPOSITORY), *arguments],  # noqa: S607  # wherever the person has it
+            capture_output=True,
+            text=True,
+            timeout=GIT_WITHIN_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

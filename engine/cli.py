@@ -16,7 +16,8 @@ from typing import Any
 import engine
 from engine import reports
 from engine.bases import RANDOM
-from engine.config import MAHANEWS, RunConfig
+from engine.bench_options import add_bench_options
+from engine.config import MAHANEWS, METHODS, RunConfig
 from engine.errors import ChhatniError, ConfigError, JobError
 from engine.home import default_home
 from engine.jobs import reconcile, resume, start, stop
@@ -82,22 +83,10 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument("--file", type=Path, help="one text a line (.txt), or a CSV, TSV, JSONL or Parquet table")
     classify.add_argument("--text-column", metavar="C", help="the table's text column (found if not given)")
     classify.add_argument("texts", nargs="*", metavar="TEXT")
-    bench = _command(commands, "bench", "Measure the latency of pruned shapes beside the dense one.", _bench)
-    bench.add_argument("--model", default="muril-shape", help=f"{BASES} (default: %(default)s)")
-    bench.add_argument(
-        "--levels", default="0,0.25,0.5,0.75", help="pruning levels, separated by commas (default: %(default)s)"
+    bench = _command(
+        commands, "bench", "Measure speed: latency, training steps and runs, each beside the dense model.", _bench
     )
-    bench.add_argument("--batch-size", type=int, default=8, metavar="N")
-    bench.add_argument(
-        "--sequence-length", type=int, default=128, metavar="N", help="tokens in each text (default: %(default)s)"
-    )
-    bench.add_argument("--precision", choices=("auto", "fp16", "bf16", "fp32"), default="fp32")
-    bench.add_argument("--device", default="auto")
-    bench.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: %(default)s)")
-    bench.add_argument(
-        "--rounds", type=int, default=20, metavar="N", help="forward passes of each shape (default: %(default)s)"
-    )
-    bench.add_argument("--output", type=Path, help="also write the JSON to this file")
+    add_bench_options(bench, BASES)
     return parser
 
 
@@ -134,8 +123,9 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--prune",
         metavar="LEVEL",
-        help="pruning level: share of the FFN neurons to remove, 0 to below 1 (0.25 is 25 %%)",
+        help="pruning level: share of what the method removes, 0 to below 1 (0.25 is 25 %%)",
     )
+    _add_pruning(setting)
     train.add_argument("--distill", action=argparse.BooleanOptionalAction, help="learn from the unpruned base too")
     setting("--temperature", "distillation.temperature", metavar="T")
     setting(
@@ -149,7 +139,6 @@ def _add_train(commands: Any) -> None:
     setting(
         "--learning-rate", "training.learning_rate", metavar="X", help="peak rate; the default follows the base's width"
     )
-    setting("--mask-learning-rate", "pruning.mask_learning_rate", metavar="X")
     setting(
         "--evaluations", "training.evaluations", metavar="N", help="measurements on validation texts during the run"
     )
@@ -157,6 +146,27 @@ def _add_train(commands: Any) -> None:
     setting("--country", "emissions.country", metavar="ISO", help="whose grid: ISO 3166 alpha-3 code")
     setting("--name", "name", metavar="TEXT")
     train.add_argument("--detach", action="store_true", help="start it, print its id and do not wait")
+
+
+def _add_pruning(setting: "_Setting") -> None:
+    """Add what decides how a level is reached; options that the method does not use do nothing."""
+    for flag, field, metavar, words in (
+        ("--method", "method", "METHOD", f"what is removed, by which rule: {', '.join(METHODS)}"),
+        ("--schedule", "schedule", "S", "how the density falls: cubic, linear, exponential or constant (at once)"),
+        ("--initial-density", "initial_density", "X", "share kept where the schedule begins"),
+        ("--pruning-warmup", "warmup_share", "X", "share of the steps before the schedule"),
+        ("--pruning-cooldown", "cooldown_share", "X", "share of the steps after it, on the smaller model"),
+        ("--mask-learning-rate", "mask_learning_rate", "X", "block-movement, hybrid, soft-cutoff: rate of the scores"),
+        ("--attention-unit", "attention_unit", "U", "hybrid: head, or block (32 x 32, seldom frees a head)"),
+        ("--lambda", "regularization_lambda", "X", "soft-cutoff: weight of the L1 term on the scores"),
+        ("--cut-off", "cut_off", "X", "soft-cutoff: a fixed cut-off, 0 to 1; the level is then the most that goes"),
+        ("--unit", "unit", "U", "magnitude: neuron, or weight (zeros in matrices of the same size: no speed-up)"),
+        ("--iterations", "iterations", "N", "magnitude, wanda: prune in N steps with training between; 1 is one-shot"),
+        ("--drop-layers", "drop_layers", "N", "layers to take out before training, beside the method"),
+        ("--vocabulary", "vocabulary", "V", "full, or training: only the tokens of the training texts"),
+        ("--width-multiple", "width_multiple", "N", "FFN widths become multiples of N; 1 does not round"),
+    ):
+        setting(flag, f"pruning.{field}", metavar=metavar, help=words)
 
 
 class _Setting:
@@ -191,6 +201,11 @@ def config_from(options: argparse.Namespace, store: RunStore) -> RunConfig:
             values.setdefault("pruning", {})["final_density"] = density_of_level(options.prune)
         except ConfigError as error:
             problems |= error.fields
+    elif "method" in values.get("pruning", {}) and "drop_layers" not in values["pruning"]:
+        method = values["pruning"]["method"]
+        problems["pruning.final_density"] = (
+            f"Method is {method} and no pruning level is given, so nothing would be removed. Add --prune 0.5."
+        )
     if options.distill is not None:
         values.setdefault("distillation", {})["enabled"] = options.distill
     try:
@@ -349,33 +364,25 @@ def _classify(options: argparse.Namespace, home: Path) -> int:
 
 
 def _bench(options: argparse.Namespace, home: Path) -> int:
-    from engine.benchmark import BenchSettings, run_bench
+    from engine.bench_settings import BenchSettings
+    from engine.bench_tables import print_bench
     from engine.storage import replace_file
 
-    try:
-        levels = tuple(float(part) for part in options.levels.split(",") if part.strip())
-    except ValueError:
-        raise ConfigError({"levels": f"Levels are {options.levels!r}; give numbers such as 0,0.25,0.5,0.75."}) from None
-    settings = BenchSettings(
-        model=resolve_model(options.model, RunStore(home / "runs.db")),
-        levels=levels,
-        batch_size=options.batch_size,
-        sequence_length=options.sequence_length,
-        precision=options.precision,
-        device=options.device,
-        threads=options.threads,
-        rounds=options.rounds,
-    )
-    if options.output is not None and options.output.is_dir():
-        raise ConfigError({"output": f"{options.output} is a folder. Name a file in it for the output."})
-    result = run_bench(settings, home)
+    store = RunStore(home / "runs.db")
+    settings = BenchSettings.parse(vars(options) | {"model": resolve_model(options.model, store)})
+    output = None if options.output is None else Path(options.output)
+    if output is not None and output.is_dir():
+        raise ConfigError({"output": f"{output} is a folder. Name a file in it for the output."})
+    from engine.benchmark import run_bench
+
+    result = run_bench(settings, home, lambda words: print(f"Measuring {words}", file=sys.stderr))
     if options.json:
         _print_json(result)
     else:
-        reports.print_bench(result)
-    if options.output is not None:  # last, so that what was measured is seen even if it cannot be kept
+        print_bench(result)
+    if output is not None:  # last, so that what was measured is seen even if it cannot be kept
         text = json.dumps(result, indent=2, ensure_ascii=False)
-        replace_file(options.output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        replace_file(output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     return 0
 
 

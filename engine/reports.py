@@ -14,8 +14,20 @@ from rich.text import Text
 
 from engine import jobs
 from engine.errors import JobError
-from engine.events import Evaluated, Event, Measurement, ModelLoaded, Notice, RunResult, RunStarted, StepLogged
+from engine.events import (
+    Compacted,
+    Evaluated,
+    Event,
+    Measurement,
+    ModelLoaded,
+    Notice,
+    RunResult,
+    RunStarted,
+    StepLogged,
+    VocabularyTrimmed,
+)
 from engine.runs import ACTIVE, Run
+from engine.sentences import OWN_FORMAT, vocabulary_kept, what_went
 from engine.store import RunStore
 
 if TYPE_CHECKING:
@@ -41,13 +53,15 @@ def follow(store: RunStore, run: Run) -> Run:
         TextColumn("{task.fields[eta]}"),
     )
     seen, asked, reconciled_at = 0, False, 0.0
+    loaded: ModelLoaded | None = None
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(run.state, total=None, eta="")
         while True:
             try:
                 for stored in store.events(run.run_id, after=seen):
                     seen = stored.seq
-                    _show_event(progress, task, stored.event)
+                    loaded = stored.event if isinstance(stored.event, ModelLoaded) else loaded
+                    _show_event(progress, task, stored.event, loaded)
                 if time.monotonic() - reconciled_at > _RECONCILE_S:
                     jobs.reconcile(store)
                     reconciled_at = time.monotonic()
@@ -66,7 +80,7 @@ def follow(store: RunStore, run: Run) -> Run:
                     jobs.stop(store, run.run_id)
 
 
-def _show_event(progress: Progress, task: Any, event: Event) -> None:
+def _show_event(progress: Progress, task: Any, event: Event, loaded: ModelLoaded | None) -> None:
     if isinstance(event, RunStarted):
         progress.update(task, description=f"preparing on {event.device_name} in {event.precision}")
         progress.console.print(Text(f"{event.device_name}, {event.precision}: {event.precision_reason}"))
@@ -74,6 +88,10 @@ def _show_event(progress: Progress, task: Any, event: Event) -> None:
         progress.update(task, total=event.total_steps, description="measuring the dense base")
     elif isinstance(event, Notice):
         progress.console.print(Text(event.message))
+    elif isinstance(event, VocabularyTrimmed):
+        progress.console.print(Text(vocabulary_kept(event.report)))
+    elif isinstance(event, Compacted):
+        progress.console.print(Text(what_went(event, loaded)))
     elif isinstance(event, StepLogged):
         words = f"loss {event.loss:.3f}, density {event.density:.2f}"
         progress.update(task, completed=event.step, description=words, eta=f"ETA {event.eta_s:,.0f} s")
@@ -165,6 +183,8 @@ def print_result(console: Console, result: RunResult) -> None:
         ),
         soft_wrap=True,
     )
+    if not result.stock:
+        console.print(Text(f"{OWN_FORMAT} {result.run_id}"), soft_wrap=True)
 
 
 def _rows(dense: Measurement, student: Measurement) -> list[tuple[str, str, str]]:
@@ -199,38 +219,3 @@ def print_predictions(predictions: "Sequence[Prediction]") -> None:
             Text(prediction.label), percent(prediction.confidence), f"{prediction.latency_ms:.2f}", Text(shown + note)
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def print_bench(result: dict[str, Any]) -> None:
-    """Print measured latency of each level beside its FLOPs ceiling."""
-    settings = result["settings"]
-    title = (
-        f"{settings['model']}, batch {settings['batch_size']}, {settings['sequence_length']} tokens, {result['precision']}, "
-        f"{settings['threads']} thread(s), {result['device_name']}"
-    )
-    table = Table(
-        "level",
-        "FFN width",
-        "parameters",
-        "MB",
-        "p50 ms",
-        "p95 ms",
-        "min ms",
-        "speed-up",
-        "FLOPs ceiling",
-        title=Text(title),
-    )
-    for row in result["rows"]:
-        latency = row["latency_ms"]
-        table.add_row(
-            f"{row['level'] * 100:g} %",
-            str(row["intermediate_size"]),
-            f"{row['parameters']:,}",
-            f"{row['size_bytes'] / 1e6:.1f}",
-            f"{latency['p50']:.2f}",
-            f"{latency['p95']:.2f}",
-            f"{latency['min']:.2f}",
-            f"{row['speedup']:.2f}x",
-            f"{row['speedup_ceiling']:.2f}x",
-        )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)

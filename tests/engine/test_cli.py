@@ -12,17 +12,19 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import BertConfig
 
 from engine import reports
 from engine.cli import build_parser, config_from, density_of_level, main
-from engine.config import RunConfig
+from engine.config import METHODS, RunConfig
 from engine.errors import ConfigError
 from engine.home import REPOSITORY
 from engine.model import random_model
 from engine.shapes import Shape
 from engine.store import RunStore
 from engine.tokenization import learn_tokenizer
+from tests.engine.fake_training import run_finished
 
 COMMANDS = ("train", "runs", "show", "stop", "resume", "classify", "bench")
 
@@ -204,6 +206,58 @@ def test_a_level_is_one_minus_the_density(home: Path) -> None:
     assert density_of_level("0.9") == 0.1
 
 
+def test_every_pruning_option_reaches_the_config(home: Path) -> None:
+    flags = {
+        "--method": ("method", "soft-cutoff"),
+        "--schedule": ("schedule", "exponential"),
+        "--initial-density": ("initial_density", 0.9),
+        "--pruning-warmup": ("warmup_share", 0.2),
+        "--pruning-cooldown": ("cooldown_share", 0.4),
+        "--mask-learning-rate": ("mask_learning_rate", 0.02),
+        "--attention-unit": ("attention_unit", "block"),
+        "--lambda": ("regularization_lambda", 3.0),
+        "--cut-off": ("cut_off", 0.3),
+        "--unit": ("unit", "weight"),
+        "--iterations": ("iterations", 4),
+        "--drop-layers": ("drop_layers", 2),
+        "--vocabulary": ("vocabulary", "training"),
+        "--width-multiple": ("width_multiple", 8),
+    }
+    given = [word for flag, (_, value) in flags.items() for word in (flag, str(value))]
+    pruning = options("--prune", "0.5", *given, store=RunStore(home / "runs.db")).pruning
+    assert pruning.model_dump() == dict(flags.values()) | {"final_density": 0.5}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_asked_for(home: Path, method: str) -> None:
+    config = options("--method", method, "--prune", "0.25", store=RunStore(home / "runs.db"))
+    assert (config.pruning.method, config.pruning.final_density) == (method, 0.75)
+
+
+def test_a_method_without_a_level_is_refused_where_nothing_would_go(home: Path) -> None:
+    store = RunStore(home / "runs.db")
+    with pytest.raises(ConfigError, match="Method is wanda and no pruning level is given"):
+        options("--method", "wanda", store=store)
+    assert options("--method", "wanda", "--prune", "0", store=store).recipe == "Baseline"
+    assert options("--method", "wanda", "--drop-layers", "1", store=store).recipe == "1 layer dropped"
+
+
+def test_wrong_pruning_options_are_said_at_once(home: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        options("--prune", "0.5", "--method", "best", "--unit", "3", "--lambda", "x", store=RunStore(home / "runs.db"))
+    assert set(caught.value.fields) == {"pruning.method", "pruning.unit", "pruning.regularization_lambda"}
+    assert "'layer-dropping'" in caught.value.fields["pruning.method"]
+
+
+def test_a_model_of_our_own_format_is_told_to_need_chhatni(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = run_finished("a").result
+    for stock in (True, False):
+        reports.print_result(Console(), result.model_copy(update={"stock": stock}))
+        assert ("Chhatni's own format" in " ".join(capsys.readouterr().out.split())) != stock
+
+
 def test_file_names_become_absolute_because_the_worker_runs_elsewhere(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,8 +297,8 @@ def test_what_the_system_refuses_is_one_line(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("engine.benchmark.run_bench", lambda settings, home: {})
-    monkeypatch.setattr(reports, "print_bench", print)
+    monkeypatch.setattr("engine.benchmark.run_bench", lambda *_: {})
+    monkeypatch.setattr("engine.bench_tables.print_bench", print)
     assert main(["bench", "--output", str(tmp_path / "file" / "out.json")]) == 2
     captured = capsys.readouterr()
     assert captured.out == "{}\n", "what was measured is shown all the same"
@@ -287,12 +341,45 @@ def test_bench_prints_parameters_and_ceilings(home: Path, base: Path, capsys: py
     arguments = ["--model", str(base), "--levels", "0,0.5", "--sequence-length", "16", "--batch-size", "2"]
     assert main(["bench", *arguments, "--rounds", "3", "--json"]) == 0
     result = printed_json(capsys)
-    assert [row["intermediate_size"] for row in result["rows"]] == [64, 32]
-    assert result["rows"][1]["speedup_ceiling"] > 1
+    rows = result["sections"]["latency"]["rows"]
+    assert [row["intermediate_size"] for row in rows[:2]] == [64, 32]
+    assert rows[1]["speedup_ceiling"] > 1
     assert main(["bench", *arguments, "--rounds", "3"]) == 0
     assert "FLOPs ceiling" in capsys.readouterr().out
     assert main(["bench", "--levels", "0,1.5", "--model", str(base)]) == 2
     assert "Pruning level is 1.5" in capsys.readouterr().err
+
+
+def test_an_interrupted_bench_leaves_the_former_file(
+    home: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(settings: object, home: Path, say: object) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path / "latest.json"
+    output.write_text("former")
+    monkeypatch.setattr("engine.benchmark.run_bench", press)
+    assert main(["bench", "--model", str(base), "--output", str(output)]) == 130
+    assert output.read_text() == "former"
+    assert list(tmp_path.glob(".latest*")) == []
+    assert "Interrupted" in capsys.readouterr().err
+
+
+def test_a_bench_is_told_by_lists(
+    home: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("engine.benchmark.run_bench", lambda settings, home, say: told.append(settings) or {"a": 1})
+    output = tmp_path / "deep" / "latest.json"
+    arguments = ["--sections", "step,run", "--shapes", "6x768", "--precision", "fp32,auto", "--layers", "2"]
+    assert main(["bench", "--model", str(base), *arguments, "--json", "--output", str(output)]) == 0
+    assert told[0].sections == ("step", "run")
+    assert (told[0].shapes, told[0].precisions, told[0].layers) == (((6, 768),), ("fp32", "auto"), 2)
+    assert json.loads(output.read_text()) == printed_json(capsys) == {"a": 1}
+    assert main(["bench", "--sections", "all", "--levels", "x", "--rounds", "0"]) == 2
+    complaints = capsys.readouterr().err
+    assert all(words in complaints for words in ("Section is 'all'", "Levels are 'x'", "Number of rounds is 0"))
+    assert len(told) == 1, "nothing was measured"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -142,3 +142,11 @@ def test_detaching_brings_the_layer_back() -> None:
     ours.detach()
     assert torch.equal(layer.feed_forward_chunk(attended), twin.feed_forward_chunk(attended))
     assert not [name for name in layer.state_dict() if "mask" in name]
+
+
+@pytest.mark.parametrize("rows", [1, 95, 96, 97, 250])
+def test_sums_over_columns_are_those_of_all_rows_slice_by_slice(rows: int) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    weight, gradient = torch.randn(2, rows, 7, generator=generator)
+    wanted = (weight.double() * gradient.double()).sum(0)
+    torch.testing.assert_close(masks._column_sums(weight, gradient).double(), wanted, atol=1e-4, rtol=1e-5)
