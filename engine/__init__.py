@@ -11,17 +11,24 @@ the store (store.py), and pages poll the store and draw (charts.py). Nothing flo
         splitting mahanews
     bases model tokenization preparation           the base model and its head
     starter                                        trains the base model that ships
-    pruning compaction distillation                scores and masks -> a smaller stock BERT; the teacher
-    training optimization finish                   the loop, its steps and its end
-    evaluation yardstick                           accuracy, latency, FLOPs and sizes, both sides by one rule
+    pruning masks: movement hybrid soft_cutoff     what goes: one rule a method behind one interface
+        magnitude wanda dropping vocabulary
+    compaction student                             what is left: a smaller dense BERT, in the midst of training
+    training optimization distillation finish      the loop, its steps and its end
+    evaluation yardstick timing                    accuracy, latency, FLOPs and sizes, both sides by one rule
     emissions: tracker grids                       energy, and what it means in a country
-    checkpoints resuming storage                   what is on the disk, whole or not at all
+    checkpoints pruned_format resuming storage     what is on the disk, whole or not at all
     runs database store jobs worker                runs as rows, processes and a queue
         devices failures
-    inference benchmark preflight estimates        what a person asks for directly
+    inference preflight estimates prediction       what a person asks for directly
+    benchmark: bench_options bench_settings        every claim of speed, measured in one run
+        bench_models bench_latency bench_steps
+        bench_run bench_throughput bench_tables
+        peaks nn_pruning_modules vocabulary_demo
+    study                                          which method costs least accuracy, over several seeds
     cli: reports                                   the same without a screen
     charts drawing comparison comparison_charts    what a person is shown
-        answers paper export
+        answers paper export sentences
 """
 
 import os

@@ -32,6 +32,10 @@ LIGHT = (
     "worker",
     "bases",
     "cli",
+    "dropping",
+    "prediction",
+    "sentences",
+    "comparison",
 )
 
 
