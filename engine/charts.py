@@ -20,6 +20,7 @@ from engine.events import (
     Measurement,
     RunResult,
     StepLogged,
+    SvmMeasured,
 )
 
 ACCENT = "#17897d"
@@ -37,7 +38,7 @@ HEIGHT = 230
 PADDING = {"bottom": 2}
 """Pixels below a chart; the screen would leave 20."""
 
-STUDENT, DENSE = "Student", "Dense baseline"
+STUDENT, DENSE, SVM = "Student", "Dense baseline", "SVM, same texts"
 T = TypeVar("T")
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 
@@ -84,7 +85,9 @@ def loss_chart(data: pd.DataFrame) -> Chart:
     )
 
 
-def accuracy_frame(evaluations: Sequence[Evaluated], baseline: BaselineMeasured | None) -> pd.DataFrame:
+def accuracy_frame(
+    evaluations: Sequence[Evaluated], baseline: BaselineMeasured | None, svm: SvmMeasured | None = None
+) -> pd.DataFrame:
     """Return step, series and validation accuracy (per cent); models with random weights give no rows."""
     rows: list[tuple[int, str, float]] = []
     for event in thin(evaluations):
@@ -92,18 +95,20 @@ def accuracy_frame(evaluations: Sequence[Evaluated], baseline: BaselineMeasured 
             rows.append((event.step, STUDENT, 100 * event.measurement.accuracy))
     if baseline is not None and baseline.measurement.accuracy is not None:
         rows.append((0, DENSE, 100 * baseline.measurement.accuracy))
+    if svm is not None:
+        rows.append((0, SVM, 100 * svm.report.accuracy))
     return frame(rows, step="float64", series="object", value="float64")
 
 
 def accuracy_chart(data: pd.DataFrame) -> Chart:
-    """Draw the student's validation accuracy, with the dense baseline as a rule across."""
+    """Draw the student's validation accuracy, with the dense baseline and the SVM as rules across."""
     return _lines(
         data,
         x=("step", "Optimizer step", ",d"),
         y=("Validation accuracy (%)", ".2f"),
-        series={STUDENT: (ACCENT, []), DENSE: (MUTED, [6, 4])},
+        series={STUDENT: (ACCENT, []), DENSE: (MUTED, [6, 4]), SVM: (VIOLET, [2, 3])},
         zero=False,
-        rule=DENSE,
+        rules=(DENSE, SVM),
         points=True,
     )
 
@@ -228,7 +233,10 @@ def report_frame(report: DataReport) -> pd.DataFrame:
 
 
 def result_frame(result: RunResult) -> pd.DataFrame:
-    """Return the finished run as a table: one row a quantity, dense beside student, text fit for the screen."""
+    """Return the finished run as a table: one row a quantity, dense beside student, text fit for the screen.
+
+    Where the run has measured an SVM on the same texts, it has a column of its own.
+    """
 
     def row(name: str, dense: str, student: str, change: str = "") -> tuple[str, str, str, str]:
         return (name, dense, student, change)
@@ -262,7 +270,12 @@ def result_frame(result: RunResult) -> pd.DataFrame:
         before, after = getattr(dense, key), getattr(student, key)
         change = f"{100 * (after - before) / before:+.1f} %" if before else ""
         rows.append(row(name, f"{before / unit:,.3g} {suffix}", f"{after / unit:,.3g} {suffix}", change))
-    return pd.DataFrame(rows, columns=["Quantity", "Dense", "Student", "Change"])
+    table = pd.DataFrame(rows, columns=["Quantity", "Dense", "Student", "Change"])
+    if result.svm is not None:
+        own = {name: percent(getattr(result.svm, key)) for key, name in shares.items()}
+        own["Size"] = f"{result.svm.size_bytes / 1e6:,.3g} MB"
+        table[SVM] = [own.get(name, "") for name in table["Quantity"]]
+    return table
 
 
 def _latency_name(measurement: Measurement) -> str:
@@ -284,11 +297,11 @@ def _lines(
     y: tuple[str, str],
     series: dict[str, tuple[str, list[int]]],
     zero: bool = True,
-    rule: str | None = None,
+    rules: Sequence[str] = (),
     points: bool = False,
     domain: tuple[float, float] | None = None,
 ) -> Chart:
-    """Draw the columns ``x``, ``series`` and ``value`` as lines; the series named by ``rule`` goes straight across."""
+    """Draw the columns ``x``, ``series`` and ``value`` as lines; the series named by ``rules`` go straight across."""
     field, x_title, x_format = x
     y_title, y_format = y
     names = list(series)
@@ -312,9 +325,9 @@ def _lines(
     base = alt.Chart(data)
     layers: list[alt.Chart] = []
     moving = base
-    if rule is not None:
-        moving = base.transform_filter(alt.datum.series != rule)
-        fixed = base.transform_filter(alt.datum.series == rule)
+    if rules:
+        moving = base.transform_filter(alt.FieldOneOfPredicate("series", [name for name in names if name not in rules]))
+        fixed = base.transform_filter(alt.FieldOneOfPredicate("series", list(rules)))
         layers.append(fixed.mark_rule(strokeWidth=1.8).encode(up, colour, dash, tooltip=tooltip[1:]))
     layers.append(moving.mark_line(strokeWidth=2).encode(across, up, colour, dash))
     dots = moving.mark_point(filled=True, size=40, opacity=1) if points else moving.mark_point(opacity=0, size=100)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -13,6 +14,7 @@ from engine.estimates import break_even
 from engine.events import Evaluated, RunResult, StepLogged
 from engine.paper import TABLE
 from engine.runs import Run, StoredEvent
+from engine.sentences import svm_rivals
 
 PAPER, OURS = "Paper", "Ours"
 
@@ -64,6 +66,7 @@ _TEXT_RESULTS = ("Device", "Precision", "Grid", "Format")
 _RESULT_COLUMNS = (
     "Accuracy (%)",
     "Macro-F1 (%)",
+    "SVM accuracy (%)",
     "Parameters (M)",
     "Size (MB)",
     "Latency p50 (ms)",
@@ -83,9 +86,11 @@ _RESULT_COLUMNS = (
 def _results(result: RunResult, country: str | None) -> dict[str, object]:
     student = result.student
     f1 = student.macro_f1 if student.test_macro_f1 is None else student.test_macro_f1
+    rivals = svm_rivals(result)
     values = (
         accuracy_of(result),
         None if f1 is None else 100 * f1,
+        None if rivals is None else 100 * rivals[0],
         student.parameters / 1e6,
         student.size_bytes / 1e6,
         student.latency_ms.p50,
@@ -236,6 +241,31 @@ def break_even_frame(runs: Sequence[Run]) -> pd.DataFrame:
             texts = None if point.texts is None else float(point.texts)
             rows.append((run.result.recipe, run.run_id, texts, point.reason))
     return frame(rows, Setting="object", Run="object", Texts="float64", Basis="object")
+
+
+def svm_notes(runs: Sequence[Run]) -> list[tuple[str, bool]]:
+    """Say for each dataset how good an SVM on the same texts is, and which of these runs do not beat it.
+
+    Returns:
+        Sentences, plain text, each with whether all runs on that dataset beat the SVM.
+    """
+    datasets: dict[str, list[tuple[str, tuple[float, float, float]]]] = {}
+    for run in runs:
+        rivals = None if run.result is None else svm_rivals(run.result)
+        if run.result is not None and rivals is not None:
+            name = f"{setting_of(run, run.result)} · {run.run_id[-4:]} ({100 * rivals[2]:.2f} %)"
+            datasets.setdefault(run.config.data.source, []).append((name, rivals))
+    notes = []
+    for source, found in datasets.items():
+        lowest, highest = (100 * bound(svm for _, (svm, _, _) in found) for bound in (min, max))
+        reach = f"{lowest:.2f} %" if lowest == highest else f"{lowest:.2f} to {highest:.2f} %, by the run's texts,"
+        beaten = [name for name, (svm, _, student) in found if student <= svm]
+        of_all = f"{len(beaten)} of these {len(found)} runs" if len(found) > 1 else "This run"
+        verb = "do" if len(found) > 1 and len(beaten) > 1 else "does"
+        outcome = f"{of_all} {verb} not beat it: {', '.join(beaten)}." if beaten else "Every run shown here beats it."
+        what = f"{Path(source).name}: a linear SVM over character n-grams, trained in seconds on the same texts"
+        notes.append((f"{what}, reaches {reach} accuracy. {outcome}", not beaten))
+    return notes
 
 
 def styled(table: pd.DataFrame) -> Styler:

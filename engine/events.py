@@ -131,6 +131,38 @@ class BaselineMeasured(Record):
     measurement: Measurement
 
 
+class SvmReport(Record):
+    """A linear SVM over character n-grams, trained and measured on a run's own splits on the processor; shares are 0 to 1."""
+
+    accuracy: float
+    """On the validation split."""
+    macro_f1: float
+    test_accuracy: float
+    test_macro_f1: float
+    features: int
+    """Character n-grams that it knows."""
+    size_bytes: int
+    """Bytes of its weights and its n-grams."""
+    training_s: float
+    energy_kwh: float
+    """Of its training, by the run's own meter; 0 where that took too few milliseconds to be metered."""
+    energy_basis: Basis
+    """Estimated where any part of it is."""
+    latency_ms: float
+    """Median time of one validation text by itself, the counting of its n-grams included."""
+    characters: int
+    """How many characters of a text it reads."""
+    texts_cut: int = 0
+    """Training texts that are longer than that."""
+
+
+class SvmMeasured(Record):
+    """The yardstick that costs a second is trained and measured, before the first step."""
+
+    kind: Literal["svm_measured"] = "svm_measured"
+    report: SvmReport
+
+
 class TeacherReady(Record):
     """The teacher's logits over the training split are computed."""
 
@@ -289,6 +321,8 @@ class RunResult(Record):
     data: DataReport
     vocabulary: VocabularyReport | None = None
     """What a smaller vocabulary did; None where all tokens stayed."""
+    svm: SvmReport | None = None
+    """The SVM on the same texts; None for a shape without meaning, and in results older than this field."""
     model_path: str
     stock: bool = True
     """Whether stock transformers can load the model; otherwise it is in Chhatni's own format."""
@@ -324,6 +358,7 @@ Event = (
     | ModelLoaded
     | Notice
     | BaselineMeasured
+    | SvmMeasured
     | TeacherReady
     | StepLogged
     | Evaluated

@@ -58,6 +58,7 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
             precision=loop.precision,
             data=prepared.data.report,
             vocabulary=loop.student.vocabulary_report,
+            svm=loop.svm,
             model_path=str(path),
             stock=is_stock(student),
         )

@@ -24,10 +24,11 @@ from engine.events import (
     RunResult,
     RunStarted,
     StepLogged,
+    SvmMeasured,
     VocabularyTrimmed,
 )
 from engine.runs import ACTIVE, Run
-from engine.sentences import OWN_FORMAT, vocabulary_kept, what_went
+from engine.sentences import OWN_FORMAT, svm_found, svm_verdict, vocabulary_kept, what_went
 from engine.store import RunStore
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def _show_event(progress: Progress, task: Any, event: Event, loaded: ModelLoaded
         progress.console.print(Text(event.message))
     elif isinstance(event, VocabularyTrimmed):
         progress.console.print(Text(vocabulary_kept(event.report)))
+    elif isinstance(event, SvmMeasured):
+        progress.console.print(Text(svm_found(event.report)))
     elif isinstance(event, Compacted):
         progress.console.print(Text(what_went(event, loaded)))
     elif isinstance(event, StepLogged):
@@ -183,6 +186,8 @@ def print_result(console: Console, result: RunResult) -> None:
         ),
         soft_wrap=True,
     )
+    if result.svm is not None:
+        console.print(Text(f"{svm_found(result.svm)} {svm_verdict(result)}"), soft_wrap=True)
     if not result.stock:
         console.print(Text(f"{OWN_FORMAT} {result.run_id}"), soft_wrap=True)
 
@@ -214,7 +219,8 @@ def print_predictions(predictions: "Sequence[Prediction]") -> None:
     for prediction in predictions:
         text = " ".join(prediction.text.split())
         shown = text if len(text) <= 100 else text[:99] + "…"
-        note = " (cut to the model's length)" if prediction.truncated else ""
+        note = f" (read in {prediction.windows} windows)" if prediction.windows > 1 else ""
+        note += " (its end was not read)" if prediction.truncated else ""
         table.add_row(
             Text(prediction.label), percent(prediction.confidence), f"{prediction.latency_ms:.2f}", Text(shown + note)
         )

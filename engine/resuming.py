@@ -10,7 +10,7 @@ import torch
 from engine.checkpoints import ResumeState, digest_text
 from engine.config import RunConfig
 from engine.errors import CheckpointError, DataError
-from engine.events import Measurement
+from engine.events import Measurement, SvmReport
 from engine.preparation import Prepared
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def capture(loop: "Loop") -> ResumeState:
         "skipped_steps": loop.skipped_steps,
         "emissions": loop.meter.totals().model_dump(mode="json"),
         "baseline": loop.baseline.model_dump(mode="json") if loop.baseline else None,
+        "svm": loop.svm.model_dump(mode="json") if loop.svm else None,
         "material": loop.material,
         "student": loop.student.facts(),
     }
@@ -107,6 +108,8 @@ def restore(loop: "Loop", former: ResumeState) -> None:
     loop.elapsed_before_s = float(former.facts["elapsed_s"])
     loop.skipped_steps = int(former.facts["skipped_steps"])
     loop.baseline = Measurement.model_validate(former.facts["baseline"])
+    svm = former.facts.get("svm")  # states saved by an older version have none
+    loop.svm = SvmReport.model_validate(svm) if svm else None
     torch.set_rng_state(former.state["random"]["cpu"])
     if loop.prepared.device.type == "cuda" and "cuda" in former.state["random"]:
         torch.cuda.set_rng_state(former.state["random"]["cuda"], loop.prepared.device)

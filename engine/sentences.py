@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.config import PruningConfig
-from engine.events import Compacted, ModelLoaded, VocabularyReport
+from engine.events import Compacted, ModelLoaded, RunResult, SvmReport, VocabularyReport
 
 OWN_FORMAT = (
     "No stock BERT has layers like these, so the model is saved in Chhatni's own format, which stock transformers cannot load. "
@@ -44,6 +44,49 @@ def vocabulary_kept(report: VocabularyReport) -> str:
         f"parameters fewer. On validation texts: {report.unknown_after * 100:.2f} % unknown tokens (before "
         f"{report.unknown_before * 100:.2f} %), {report.texts_changed * 100:.2f} % of texts split otherwise{labels}."
     )
+
+
+def svm_found(report: SvmReport) -> str:
+    """Say what the SVM on the same texts is, what it cost and how good it is."""
+    cut = (
+        f" It reads the first {report.characters:,} characters of a text; {_count(report.texts_cut, 'training text')} "
+        f"{'is' if report.texts_cut == 1 else 'are'} longer."
+    )
+    energy = (
+        f"{1000 * report.energy_kwh:.2g} Wh ({report.energy_basis})"
+        if report.energy_kwh
+        else "too little energy to meter"
+    )
+    return (
+        f"SVM on the same texts: a linear one over {report.features:,} character n-grams, trained in {report.training_s:.2g} s "
+        f"with {energy}, {report.size_bytes / 1e6:.1f} MB, {report.latency_ms:.2g} ms a text. "
+        f"Test accuracy {report.test_accuracy * 100:.2f} %, macro-F1 {report.test_macro_f1 * 100:.2f} %; validation accuracy "
+        f"{report.accuracy * 100:.2f} %.{cut if report.texts_cut else ''}"
+    )
+
+
+def svm_rivals(result: RunResult) -> tuple[float, float, float] | None:
+    """Return the accuracies of SVM, dense base and student on one split, the test split if all have it; None without an SVM."""
+    svm, dense, student = result.svm, result.dense, result.student
+    if svm is None or dense.accuracy is None or student.accuracy is None:
+        return None
+    if dense.test_accuracy is None or student.test_accuracy is None:
+        return svm.accuracy, dense.accuracy, student.accuracy
+    return svm.test_accuracy, dense.test_accuracy, student.test_accuracy
+
+
+def svm_verdict(result: RunResult) -> str:
+    """Say plainly whether the student, or at least the dense base, beats the SVM; nothing where there is none."""
+    rivals = svm_rivals(result)
+    if rivals is None:
+        return ""
+    svm, dense, student = rivals
+    ours = f"{student * 100:.2f} % to the SVM's {svm * 100:.2f} %"
+    if student > svm:
+        return f"The student beats it: {ours}."
+    word = "only equals it" if student == svm else "does not beat it"
+    base = "beats it" if dense > svm else "does not beat it either"
+    return f"The student {word}: {ours}. The dense base {base} ({dense * 100:.2f} %)."
 
 
 def pruned_unit(pruning: PruningConfig) -> str:

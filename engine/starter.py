@@ -22,11 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.svm import LinearSVC
 from transformers import BertForSequenceClassification, BertTokenizer, get_linear_schedule_with_warmup
 
 from engine.bases import STARTER
@@ -41,6 +37,7 @@ from engine.optimization import make_optimizer
 from engine.preparation import device_name
 from engine.shapes import Shape
 from engine.storage import replace_folder
+from engine.svm import NgramSvm
 from engine.tokenization import encode, learn_tokenizer
 
 SHAPE = Shape(layers=3, hidden_size=192, heads=3, intermediate_size=768, vocabulary=3000, labels=12)
@@ -58,16 +55,14 @@ SHARPNESS = 4.0
 
 
 class SvmTeacher:
-    """A linear SVM over TF-IDF of character 2- to 5-grams within words."""
+    """The SVM that every run measures, reading texts to their ends, as a teacher."""
 
     def __init__(self, split: Split) -> None:
-        self._vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
-        self._svm = LinearSVC(random_state=SEED).fit(self._vectorizer.fit_transform(split.texts), split.labels)
+        self._svm = NgramSvm(split)
 
     def logits(self, texts: Sequence[str]) -> torch.Tensor:
         """Return sharpened margins, shape (texts, labels)."""
-        margins: NDArray[np.float64] = self._svm.decision_function(self._vectorizer.transform(list(texts)))
-        return torch.from_numpy(margins * SHARPNESS).float()
+        return torch.from_numpy(self._svm.margins(texts) * SHARPNESS).float()
 
 
 def alter(texts: Sequence[str], chance: random.Random) -> list[str]:

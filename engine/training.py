@@ -35,6 +35,8 @@ from engine.events import (
     RunStarted,
     RunStopped,
     StepLogged,
+    SvmMeasured,
+    SvmReport,
     TeacherReady,
 )
 from engine.finish import finish
@@ -45,6 +47,7 @@ from engine.preparation import Prepared, choose_device, device_name, prepare
 from engine.resuming import capture, digest_material, fingerprint, restore
 from engine.storage import tidy
 from engine.student import Student
+from engine.svm import measure_svm
 from engine.yardstick import Yardstick
 
 LOG_EVERY_S = 0.5
@@ -170,6 +173,7 @@ class Loop:
         self.material = digest_material(prepared, self.student.vocabulary.kept if self.student.vocabulary else ())
         self.teacher: Tensor | None = None
         self.baseline: Measurement | None = None
+        self.svm: SvmReport | None = None
         self.measured: Measurement | None = None  # the student at the last evaluation of this part of the run
         self.step, self.skipped_steps, self.stopped = 0, 0, False
         self.elapsed_before_s, self._began = 0.0, began  # perf_counter seconds
@@ -198,8 +202,11 @@ class Loop:
         )
 
     def begin(self) -> Iterator[Event]:
-        """Measure the dense base on the run's own validation split and device, and say what goes before the first step."""
+        """Measure SVM and dense base on the run's own splits and device, and say what goes before the first step."""
         self.meter.phase("evaluation")
+        if self.prepared.shows_accuracy:
+            self.svm = measure_svm(self.prepared.data, self.meter)
+            yield SvmMeasured(report=self.svm)
         self.baseline = self.yardstick.baseline()
         yield BaselineMeasured(measurement=self.baseline)
         yield from self.student.at_start()

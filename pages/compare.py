@@ -75,6 +75,9 @@ def choose_runs(runs: list[Run], base: str, country: str | None) -> list[Run]:
             "Started": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
             "Accuracy (%)": st.column_config.NumberColumn(format="%.2f"),
             "Macro-F1 (%)": st.column_config.NumberColumn(format="%.2f"),
+            "SVM accuracy (%)": st.column_config.NumberColumn(
+                format="%.2f", help="A linear SVM over character n-grams, trained and tested on the run's own texts."
+            ),
             "Parameters (M)": st.column_config.NumberColumn(format="%.2f"),
             "Size (MB)": st.column_config.NumberColumn(format="%.1f"),
             "Latency p50 (ms)": st.column_config.NumberColumn(format="%.2f"),
@@ -108,6 +111,15 @@ def choose_runs(runs: list[Run], base: str, country: str | None) -> list[Run]:
             width="stretch",
         )
     return chosen or [run for run, _ in finished(runs) if run.config.model.base == base][:SHOWN]
+
+
+def show_yardstick(chosen: list[Run]) -> None:
+    """Say whether the transformers beat an SVM that was trained on the same texts, and if not, which do not."""
+    for sentence, beaten in comparison.svm_notes(chosen):
+        if beaten:
+            st.caption(escape(sentence))
+        else:
+            st.warning(escape(sentence), icon=":material/straighten:")
 
 
 def show_charts(chosen: list[Run], country: str | None) -> None:
@@ -194,6 +206,7 @@ show_table(done, chosen_base, grid)
 show_speed_note()
 st.markdown("#### All runs")
 picked_runs = choose_runs(runs, chosen_base, grid)
+show_yardstick(picked_runs)
 show_charts(picked_runs, grid)
 try:
     show_curves(store, picked_runs)

@@ -16,11 +16,12 @@ from engine.events import (
     Notice,
     RunStarted,
     StepLogged,
+    SvmMeasured,
     TeacherReady,
     VocabularyTrimmed,
 )
 from engine.runs import Run
-from engine.sentences import OWN_FORMAT, pruned_unit, vocabulary_kept, what_went
+from engine.sentences import OWN_FORMAT, pruned_unit, svm_found, svm_verdict, vocabulary_kept, what_went
 from pages.shared import words
 from pages.shared.timeline import Timeline
 
@@ -64,7 +65,7 @@ def _preparing(run: Run, timeline: Timeline) -> str:
     if timeline.last(ModelLoaded) is None:
         return "Loading the model"
     if timeline.last(BaselineMeasured) is None:
-        return "Measuring the dense baseline"
+        return "Measuring an SVM on the same texts, and the dense baseline"
     loaded = timeline.last(ModelLoaded)
     if loaded is not None and loaded.distilling and timeline.last(TeacherReady) is None:
         return "Asking the teacher about every training text"
@@ -95,6 +96,9 @@ def show_result(run: Run) -> None:
         f"{words.emissions(result.emissions_kg)} on the {result.country} grid ({result.grid_g_per_kwh:g} g/kWh) · "
         f"energy: {basis}"
     )
+    verdict = svm_verdict(result)
+    if verdict:
+        st.markdown(f"**Beside the SVM.** {words.escape(verdict)}")
     st.caption(f"Saved in {words.escape(result.model_path)}")
     if not result.stock:
         st.caption(words.escape(f"{OWN_FORMAT} {run.run_id}"))
@@ -172,8 +176,8 @@ def show_charts(timeline: Timeline) -> None:
                 st.markdown("**Validation accuracy**")
                 st.caption("Not measured: random weights. This base serves to measure time and energy.")
         else:
-            accuracy = charts.accuracy_chart(charts.accuracy_frame(evaluations, baseline))
-            _chart("Validation accuracy", accuracy, "live_accuracy")
+            accuracy = charts.accuracy_frame(evaluations, baseline, timeline.last(SvmMeasured))
+            _chart("Validation accuracy", charts.accuracy_chart(accuracy), "live_accuracy")
         _chart(
             f"Emissions and power ({_basis(samples)})",
             charts.emissions_chart(charts.emissions_frame(samples)),
@@ -210,6 +214,9 @@ def show_details(run: Run, timeline: Timeline, log: Sequence[str]) -> None:
     trimmed = timeline.last(VocabularyTrimmed)
     if trimmed is not None:
         st.info(words.escape(vocabulary_kept(trimmed.report)), icon=":material/dictionary:")
+    svm = timeline.last(SvmMeasured)
+    if svm is not None:
+        st.info(words.escape(svm_found(svm.report)), icon=":material/straighten:")
     for message in dict.fromkeys(notice.message for notice in timeline.all(Notice)):
         st.info(words.escape(message), icon=":material/info:")
     prepared = timeline.last(DataPrepared)

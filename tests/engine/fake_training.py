@@ -33,6 +33,8 @@ from engine.events import (
     RunStopped,
     SplitReport,
     StepLogged,
+    SvmMeasured,
+    SvmReport,
     TeacherReady,
     VocabularyReport,
     VocabularyTrimmed,
@@ -42,6 +44,20 @@ from engine.home import run_folder
 LATENCY = Latency(p50=4.5, p95=6.25, min=4.0, batch_size=1, sequence_length=128)
 MEASURED = Measurement(
     parameters=1000, size_bytes=4000, flops=10**12, latency_ms=LATENCY, accuracy=0.5, macro_f1=None, test_accuracy=1.0
+)
+SVM = SvmReport(
+    accuracy=0.6,
+    macro_f1=0.5,
+    test_accuracy=0.625,
+    test_macro_f1=0.5,
+    features=900,
+    size_bytes=20_000,
+    training_s=0.25,
+    energy_kwh=1e-7,
+    energy_basis="estimated",
+    latency_ms=0.5,
+    characters=1000,
+    texts_cut=2,
 )
 REPORT = DataReport(
     source="starter",
@@ -140,6 +156,7 @@ def every_event(run_id: str = "a") -> list[Event]:
         model_loaded(40),
         Notice(message='छाटणी "quoted" \\ \n\x00 done'),
         BaselineMeasured(measurement=MEASURED),
+        SvmMeasured(report=SVM),
         TeacherReady(texts=7, duration_s=0.5),
         step_logged(7),
         Evaluated(step=7, measurement=MEASURED, dense_latency_ms=LATENCY),

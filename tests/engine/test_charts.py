@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from engine import charts
-from engine.events import BaselineMeasured, EmissionsSampled, Evaluated, Latency, Measurement, StepLogged
+from engine.events import BaselineMeasured, EmissionsSampled, Evaluated, Latency, Measurement, StepLogged, SvmMeasured
+from tests.engine.fake_training import SVM, run_finished
 
 
 def step(number: int, distilling: bool = False) -> StepLogged:
@@ -98,7 +99,9 @@ CASES = {
     "accuracy": (
         charts.accuracy_chart,
         lambda n: charts.accuracy_frame(
-            [evaluated(i + 1) for i in range(n)], BaselineMeasured(measurement=measured(0.9)) if n else None
+            [evaluated(i + 1) for i in range(n)],
+            BaselineMeasured(measurement=measured(0.9)) if n else None,
+            SvmMeasured(report=SVM) if n > 5 else None,
         ),
     ),
     "emissions": (charts.emissions_chart, lambda n: charts.emissions_frame([sample(i + 1) for i in range(n)])),
@@ -173,6 +176,26 @@ def test_charts_carry_exact_values_in_tooltips() -> None:
     chart = charts.loss_chart(charts.loss_frame([step(1)]))
     assert isinstance(chart, alt.LayerChart)
     assert ".4f" in str(without_data(chart))
+
+
+def test_the_svm_is_a_rule_of_its_own_and_never_a_line() -> None:
+    measured = SvmMeasured(report=SVM)
+    data = charts.accuracy_frame([evaluated(5), evaluated(9)], None, measured)
+    assert data[data["series"] == charts.SVM]["value"].tolist() == [60.0]
+    spec = charts.accuracy_chart(data).to_dict()
+    assert [layer["mark"]["type"] for layer in spec["layer"]] == ["rule", "line", "point"]
+    chosen = [layer["transform"][0]["filter"]["oneOf"] for layer in spec["layer"]]
+    assert chosen == [[charts.DENSE, charts.SVM], [charts.STUDENT], [charts.STUDENT]]
+    assert len(charts.accuracy_frame([evaluated(5)], None)) == 1
+
+
+def test_a_result_has_a_column_for_the_svm_where_there_is_one() -> None:
+    plain = run_finished("a").result
+    assert "SVM, same texts" not in charts.result_frame(plain)
+    table = charts.result_frame(plain.model_copy(update={"svm": SVM})).set_index("Quantity")["SVM, same texts"]
+    assert (table["Test accuracy"], table["Validation accuracy"]) == ("62.50 %", "60.00 %")
+    assert table["Size"] == "0.02 MB"
+    assert table["FLOPs a text"] == ""
 
 
 def test_frames_are_not_shared_between_calls() -> None:

@@ -26,6 +26,7 @@ from engine.events import (
     RunStarted,
     RunStopped,
     StepLogged,
+    SvmMeasured,
     TeacherReady,
 )
 from engine.inference import load_classifier
@@ -116,8 +117,8 @@ def test_a_run_tells_its_whole_story_in_order(dataset: Path, base: Path, tmp_pat
     settings = config(dataset, base, pruning={"final_density": 0.5}, distillation={"enabled": True})
     events = run(settings, tmp_path)
     kinds = [type(event) for event in events]
-    order = [RunStarted, ModelLoaded, BaselineMeasured, TeacherReady, StepLogged, Evaluated, Compacted, RunFinished]
-    places = [kinds.index(kind) for kind in order]
+    order = [RunStarted, ModelLoaded, SvmMeasured, BaselineMeasured, TeacherReady, StepLogged, Evaluated, Compacted]
+    places = [kinds.index(kind) for kind in [*order, RunFinished]]
     assert places == sorted(places)
     steps = of(events, StepLogged)
     assert [step.step for step in of(events, Evaluated)] == [4, 8, 12]
@@ -140,6 +141,10 @@ def test_the_result_is_measured_and_consistent(dataset: Path, base: Path, tmp_pa
     assert result.emissions_kg == pytest.approx(result.energy_kwh * result.grid_g_per_kwh / 1000)
     assert result.data.sizes == {"train": 120, "validation": 15, "test": 15}
     assert json.loads(result.model_dump_json())["state"] == "done"
+    assert result.svm is not None
+    assert result.svm.test_accuracy > 0.9, "three topics with words of their own are easy"
+    assert 0 <= result.svm.energy_kwh < result.energy_kwh, "what takes milliseconds may be too little to meter"
+    assert result.svm.energy_basis == "estimated"
 
 
 def test_the_saved_model_has_the_accuracy_that_the_result_claims(dataset: Path, base: Path, tmp_path: Path) -> None:
@@ -160,18 +165,22 @@ def test_a_finished_run_leaves_a_model_and_nothing_to_resume(dataset: Path, base
 def test_stopped_and_resumed_equals_not_stopped(dataset: Path, base: Path, tmp_path: Path) -> None:
     settings = config(dataset, base, pruning={"final_density": 0.5}, distillation={"enabled": True})
     whole = result_of(run(settings, tmp_path / "whole"))
+    measured = []
     for stop_before in (3, 7):
         asked = iter(range(100))
         first = run(settings, tmp_path / "parts", should_stop=lambda asked=asked, at=stop_before: next(asked) >= at,
                     resume=True)  # fmt: skip
         assert isinstance(first[-1], RunStopped)
+        measured += [event.report for event in of(first, SvmMeasured)]
     second = run(settings, tmp_path / "parts", resume=True)
     started = of(second, RunStarted)[0]
     assert started.resumed_at_step == 10
     assert not of(second, BaselineMeasured), "the baseline belongs to the run, not to its parts"
+    assert not of(second, SvmMeasured)
     parts = result_of(second)
     assert parts.student.accuracy == whole.student.accuracy
     assert parts.student.test_macro_f1 == whole.student.test_macro_f1
+    assert [parts.svm] == measured, "measured once, and kept over both stops"
     there, here = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert there.keys() == here.keys()
     for name, value in there.items():
@@ -353,6 +362,8 @@ def test_shapes_with_random_weights_never_show_an_accuracy(
         assert measured.accuracy is None
         assert measured.test_accuracy is None
     assert of(events, ModelLoaded)[0].vocabulary == 500
+    assert result.svm is None
+    assert not of(events, SvmMeasured)
 
 
 def test_default_learning_rates_follow_width_and_training() -> None:

@@ -72,6 +72,20 @@ def test_runs_with_random_weights_alone_have_no_accuracy_chart(studio: Open, sto
     assert not app.exception
 
 
+def test_transformers_that_an_svm_beats_are_named_in_plain_words(studio: Open, store: RunStore) -> None:
+    seed_run(store, config(0.5), "done")
+    app = studio("compare")
+    assert "Every run shown here beats it" in everything(app).replace("\\", "")
+    assert not app.warning
+    poor = seed_run(store, config(0.75), "done", accuracy=0.6)
+    app = studio("compare")
+    said = app.warning[0].value.replace("\\", "")
+    assert said.startswith("starter: a linear SVM over character n-grams")
+    assert f"1 of these 2 runs does not beat it: 75 % · {poor.run_id[-4:]} (57.00 %)." in said
+    listed = app.dataframe[1].value.set_index("Run")
+    assert listed.loc[poor.run_id, "SVM accuracy (%)"] == 75.0
+
+
 def test_break_even_stands_with_its_basis(studio: Open, store: RunStore) -> None:
     seed_run(store, config(0.75), "done")
     seed_run(store, config(0.0), "done")

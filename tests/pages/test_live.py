@@ -111,6 +111,26 @@ def test_a_finished_run_shows_dense_beside_student(studio: Open, store: RunStore
     assert not app.exception
 
 
+def test_the_svm_on_the_same_texts_stands_beside(studio: Open, store: RunStore) -> None:
+    good, poor = seed_run(store, config(0.75), "done"), seed_run(store, config(0.75), "done", accuracy=0.6)
+    for run, verdict in (
+        (good, "The student beats it: 83.00 % to the SVM's 75.00 %."),
+        (poor, "does not beat it: 57.00 %"),
+    ):
+        app = studio("live", run=run.run_id)
+        words = everything(app).replace("\\", "")
+        assert verdict in words
+        assert "trained in 0.91 s with 0.012 Wh (estimated)" in words
+        assert app.dataframe[0].value.set_index("Quantity").loc["Test accuracy", "SVM, same texts"] == "75.00 %"
+
+
+def test_a_run_that_goes_on_has_the_svm_in_its_accuracy_chart(studio: Open, store: RunStore) -> None:
+    run = seed_run(store, config(0.75), "training")
+    app = studio("live", run=run.run_id)
+    assert "SVM on the same texts" in everything(app)
+    assert any("SVM, same texts" in json.dumps(specification(app, number)) for number in range(6))
+
+
 def test_what_was_taken_out_is_said_as_it_goes(studio: Open, store: RunStore) -> None:
     run = seed_run(store, config(0.75, pruning={"method": "wanda", "iterations": 3}), "training", total=100)
     app = studio("live", run=run.run_id)
@@ -169,6 +189,8 @@ def test_random_weights_have_no_accuracy(studio: Open, store: RunStore) -> None:
     assert (accuracy.value, accuracy.delta) == ("–", "random weights")
     table = app.dataframe[0].value.set_index("Quantity")
     assert table.loc["Validation accuracy", "Student"] == "not measured: random weights"
+    assert "SVM" not in everything(app)
+    assert "SVM, same texts" not in table
 
 
 def test_the_address_names_the_run_and_is_kept(studio: Open, store: RunStore) -> None:
