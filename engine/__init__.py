@@ -8,19 +8,20 @@ the store (store.py), and pages poll the store and draw (charts.py). Nothing flo
 
     config errors events shapes precision home     what everything else speaks of; no torch
     data: reading arrow columns cleaning           texts in, splits and a cleaning report out
-        splitting mahanews
+        splitting mahanews encodings spreadsheets
     bases model tokenization preparation           the base model and its head
-    starter                                        trains the base model that ships
+    starter corpus_checks                          trains the base model that ships, counts what it learns from
     pruning masks: movement hybrid soft_cutoff     what goes: one rule a method behind one interface
         magnitude wanda dropping vocabulary
     compaction student                             what is left: a smaller dense BERT, in the midst of training
     training optimization distillation finish      the loop, its steps and its end
-    evaluation yardstick timing                    accuracy, latency, FLOPs and sizes, both sides by one rule
+    evaluation yardstick timing svm                accuracy, latency, FLOPs and sizes, both sides by one rule; a cheap rival
     emissions: tracker grids                       energy, and what it means in a country
     checkpoints pruned_format resuming storage     what is on the disk, whole or not at all
     runs database store jobs worker                runs as rows, processes and a queue
         devices failures
     inference preflight estimates prediction       what a person asks for directly
+        data_preview
     benchmark: bench_options bench_settings        every claim of speed, measured in one run
         bench_models bench_latency bench_steps
         bench_run bench_throughput bench_tables

@@ -24,15 +24,26 @@ class Answer(Protocol):
     def tokens(self) -> int: ...
     @property
     def truncated(self) -> bool: ...
+    @property
+    def windows(self) -> int: ...
 
 
 def answers_frame(answers: Sequence[Answer], marathi: Mapping[str, str]) -> pd.DataFrame:
-    """Return one row a text: text, topic, topic in Marathi, probability (%), tokens, cut or not, milliseconds."""
+    """Return one row a text: text, topic, topic in Marathi, probability (%), tokens, windows, cut or not, milliseconds."""
     rows = [
-        (a.text, a.label, marathi.get(a.label, a.label), 100 * a.confidence, a.tokens, a.truncated, a.latency_ms)
+        (
+            a.text,
+            a.label,
+            marathi.get(a.label, a.label),
+            100 * a.confidence,
+            a.tokens,
+            a.windows,
+            a.truncated,
+            a.latency_ms,
+        )
         for a in answers
     ]
-    columns = ["Text", "Topic", "Topic (Marathi)", "Probability (%)", "Tokens", "Cut", "Latency (ms)"]
+    columns = ["Text", "Topic", "Topic (Marathi)", "Probability (%)", "Tokens", "Windows", "Cut", "Latency (ms)"]
     return pd.DataFrame(rows, columns=columns)
 
 

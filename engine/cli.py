@@ -80,7 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument(
         "--model", default="starter", help="starter, a finished run, a folder or a hub id (default: %(default)s)"
     )
-    classify.add_argument("--file", type=Path, help="one text a line (.txt), or a CSV, TSV, JSONL or Parquet table")
+    classify.add_argument(
+        "--file", type=Path, help="one text a line (.txt), or a CSV, TSV, JSONL, Parquet or Excel table"
+    )
     classify.add_argument("--text-column", metavar="C", help="the table's text column (found if not given)")
     classify.add_argument("texts", nargs="*", metavar="TEXT")
     bench = _command(
@@ -113,7 +115,7 @@ def _add_train(commands: Any) -> None:
         "--data",
         "data.source",
         metavar="DATA",
-        help=f"starter, {', '.join(MAHANEWS)}, or a CSV, TSV, JSONL or Parquet file",
+        help=f"starter, {', '.join(MAHANEWS)}, or a CSV, TSV, JSONL, Parquet or Excel (.xlsx) file",
     )
     setting("--test-data", "data.test_path", metavar="FILE", help="a file of its own for the test split")
     setting("--text-column", "data.text_column", metavar="C", help="found if not given")
@@ -347,7 +349,10 @@ def _classify(options: argparse.Namespace, home: Path) -> int:
             )
     texts = list(options.texts)
     if options.file is not None:
-        texts += read_texts(options.file, options.text_column)
+        found = read_texts(options.file, options.text_column)
+        texts += found.texts
+        for note in found.notes:
+            print(note, file=sys.stderr)
     if not texts:
         raise ConfigError(
             {"texts": "No text is given. Write it behind the command in quotes, or name a file with --file."}

@@ -1,6 +1,8 @@
 """Which column holds the texts, which the labels, and which the splits: as told, by name, or by shape."""
 
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import NamedTuple
 
@@ -27,7 +29,48 @@ SPLIT_NAMES = {
 }
 """What people write in a split column, and the split it means."""
 
-_TOLD = "as told"
+INDEX_NAMES = (
+    *(
+        "id",
+        "ids",
+        "index",
+        "idx",
+        "level_0",
+        "__index_level_0__",
+        "row",
+        "no",
+        "no.",
+        "nr",
+        "number",
+        "#",
+        "sr",
+        "sr.",
+        "sr no",
+    ),
+    *(
+        "sr. no.",
+        "s.no",
+        "s.no.",
+        "s no",
+        "serial",
+        "serial no",
+        "uid",
+        "key",
+        "क्रमांक",
+        "क्र.",
+        "क्र",
+        "अ.क्र.",
+        "अनुक्रमांक",
+    ),
+)
+"""Names of columns that number the rows."""
+_NAMELESS = re.compile(r"column \d+|unnamed: \d+(_level_\d+)?", re.IGNORECASE)
+"""What a column without a name is called here, and in pandas."""
+_SHORTEST_COUNT = 20
+"""Rows that a count must last on average before it starts anew, so that labels 1, 2, 3, 1, 2, 3 are no index."""
+_MOST_DIGITS = 18
+
+_TOLD, _BY_NAME = "as told", "by its name"
 _LONGEST_NAME_WORDS = 4
 """A column found by its shape whose name has more words is taken for a first text without a header over it."""
 
@@ -51,7 +94,7 @@ def find_columns(table: Table, text_column: str | None = None, label_column: str
     if label_column is not None:
         label, how = _named(table, label_column, "label"), _TOLD
     elif known is not None:
-        label, how = known, "by its name"
+        label, how = known, _BY_NAME
     else:
         label, how = _label_by_shape(table, text[0]), "by its few distinct values"
     if label == text[0]:
@@ -59,12 +102,16 @@ def find_columns(table: Table, text_column: str | None = None, label_column: str
             f"{table.path}: column {label!r} is both text and label. Choose two columns from {_listed(table)}.",
             table.path,
         )
-    notes = tuple(
-        f"{what} are read from column {name!r} of {table.path.name}, found {found}."
-        for what, name, found in (("Texts", *text), ("Labels", label, how))
-        if found != _TOLD
-    )
-    return Columns(text[0], label, notes)
+    notes = (*found_note("Texts", *text, table), *found_note("Labels", label, how, table))
+    by_shape = [name for name in _free(table, taken=None) if name not in (text[0], label) and is_index(table, name)]
+    if by_shape and {text[1], how} - {_TOLD, _BY_NAME}:
+        notes += (f"Column {enumerated([repr(name) for name in by_shape])} numbers the rows: neither text nor label.",)
+    return Columns(text[0], label, table.notes + notes)
+
+
+def found_note(what: str, name: str, how: str, table: Table) -> tuple[str, ...]:
+    """Say from which column something is read and how that was found, unless it was told."""
+    return () if how == _TOLD else (f"{what} are read from column {name!r} of {table.path.name}, found {how}.",)
 
 
 def find_text_column(table: Table, text_column: str | None, taken: str | None = None) -> tuple[str, str]:
@@ -73,8 +120,8 @@ def find_text_column(table: Table, text_column: str | None, taken: str | None = 
         return _named(table, text_column, "text"), _TOLD
     known = _known(table, TEXT_NAMES, taken)
     if known is not None:
-        return known, "by its name"
-    lengths = {name: fmean(map(len, values)) for name, values in _free(table, taken).items()}
+        return known, _BY_NAME
+    lengths = {name: fmean(map(len, values)) for name, values in _candidates(table, taken).items()}
     ranked = sorted(lengths, key=lambda name: lengths[name], reverse=True)
     if not ranked or lengths[ranked[0]] == 0 or (len(ranked) > 1 and lengths[ranked[0]] == lengths[ranked[1]]):
         raise DataError(
@@ -85,6 +132,23 @@ def find_text_column(table: Table, text_column: str | None, taken: str | None = 
     if len(name.split()) > _LONGEST_NAME_WORDS:
         raise _headless(table, name)
     return name, "by its long values"
+
+
+def is_index(table: Table, name: str) -> bool:
+    """Tell whether a column only numbers the rows: whole numbers that count up, or that are all different under no name.
+
+    A count may start anew, as where several tables were put below one another. A column of another name whose numbers are
+    in no order may hold labels and is none.
+    """
+    values = [value.strip() for value in table.columns[name]]
+    if not all(value.isdecimal() and len(value) <= _MOST_DIGITS for value in values):
+        return False
+    numbers = [int(value) for value in values]
+    starts = 1 + sum(after != before + 1 for before, after in pairwise(numbers))
+    if starts == 1 or len(numbers) >= starts * _SHORTEST_COUNT:
+        return True
+    nameless = _NAMELESS.fullmatch(name) is not None or name.casefold() in INDEX_NAMES
+    return nameless and len(set(numbers)) == len(numbers)
 
 
 def split_column(table: Table, columns: Columns) -> str | None:
@@ -138,7 +202,7 @@ def _known(table: Table, names: Sequence[str], taken: str | None) -> str | None:
 def _label_by_shape(table: Table, text: str) -> str:
     """Return the only other column with at least two values that recur: at most half as many values as rows."""
     found = []
-    for name, values in _free(table, text).items():
+    for name, values in _candidates(table, text).items():
         distinct = len({value for value in values if value})
         if 2 <= distinct <= len(values) / 2:
             found.append(name)
@@ -173,6 +237,12 @@ def _headless(table: Table, name: str) -> DataError:
 def _free(table: Table, taken: str | None) -> dict[str, list[str]]:
     """Return the columns that may still be text or label."""
     return {name: values for name, values in table.columns.items() if name != taken and name.casefold() != "split"}
+
+
+def _candidates(table: Table, taken: str | None) -> dict[str, list[str]]:
+    """Return the columns that may be text or label by their shape: those that are free and number no rows, if any."""
+    free = _free(table, taken)
+    return {name: values for name, values in free.items() if not is_index(table, name)} or free
 
 
 def _listed(table: Table) -> str:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.cleaning import Part, clean, normalise
-from engine.columns import SPLIT_NAMES, Columns, find_columns, find_text_column, split_column
+from engine.columns import SPLIT_NAMES, Columns, find_columns, find_text_column, found_note, split_column
 from engine.config import MAHANEWS, DataConfig
+from engine.encodings import decode
 from engine.errors import DataError
 from engine.events import DataReport, SplitReport
 from engine.mahanews import LICENCE_NOTE, count_note, fetch
-from engine.reading import Table, decode, read_bytes, read_table
+from engine.reading import Table, read_bytes, read_table
 from engine.splitting import SPLITS, check_labels, check_not_empty, cut_missing, listed
 
 STARTER = Path(__file__).resolve().parent.parent / "assets" / "corpus" / "corpus.csv"
@@ -95,7 +96,15 @@ def load_data(config: DataConfig, seed: int, home: Path) -> TextData:
     return TextData(labels, ready["train"], ready["validation"], ready["test"], data_report)
 
 
-def read_texts(path: Path, text_column: str | None) -> list[str]:
+class TextFile(NamedTuple):
+    """Texts of a file, to be classified."""
+
+    texts: list[str]
+    notes: tuple[str, ...]
+    """Sentences for the person on what was read, such as which column was taken for the texts."""
+
+
+def read_texts(path: Path, text_column: str | None) -> TextFile:
     """Read texts to classify: a ``.txt`` with one text a line, or a table with a column of texts.
 
     The texts are normalised as for training; empty ones are left out.
@@ -104,15 +113,17 @@ def read_texts(path: Path, text_column: str | None) -> list[str]:
         DataError: if the file cannot be read or holds no text.
     """
     path = _expanded(path)
+    notes: tuple[str, ...] = ()
     if path.suffix.lower() == ".txt":
         lines: Sequence[str] = decode(path, read_bytes(path)).split("\n")
     else:
         table = read_table(path, also=(".txt",))
-        lines = table.columns[find_text_column(table, text_column)[0]]
+        column, how = find_text_column(table, text_column)
+        lines, notes = table.columns[column], (*table.notes, *found_note("Texts", column, how, table))
     texts = [text for text in map(normalise, lines) if text]
     if not texts:
         raise DataError(f"{path} holds no text, only empty lines. Give a file with one text a line.", path)
-    return texts
+    return TextFile(texts, notes)
 
 
 def batches(lengths: Sequence[int], batch_size: int, *, seed: int | None = None, epoch: int = 0) -> list[list[int]]:

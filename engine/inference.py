@@ -1,7 +1,14 @@
-"""Classify texts with a finished model: the starter, a run, a folder or a hub id."""
+"""Classify texts with a finished model: the starter, a run, a folder or a hub id.
+
+A text longer than the model's maximum is read in overlapping windows, all of that maximum, and the label probabilities of its
+windows are averaged. Every window has the same weight: all are full, and evenly spread over the text. Of the usual ways to
+classify long texts with BERT (Pappagari et al. 2019, "Hierarchical Transformers for Long Document Classification",
+https://arxiv.org/abs/1910.10781, section 4) this is the one that needs no further training.
+"""
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +22,16 @@ from engine.data import batches
 from engine.errors import CheckpointError
 from engine.evaluation import collate, count_bytes, count_parameters
 from engine.model import load_folder
-from engine.tokenization import encode
+from engine.tokenization import encode, longest_covered, window_starts
 
-MAX_CHARACTERS = 20_000
-"""No text is looked at beyond this; the model reads a few hundred tokens at most."""
+MAX_WINDOWS = 32
+"""A longer text is read to the end of this many windows: at most 32 forward passes a text, whatever is pasted."""
+MAX_CHARACTERS = 100_000
+"""No text is looked at beyond this; 32 windows of 512 tokens hold about 12,000 tokens."""
+OVERLAP = 0.25
+"""Share of a window that the next one reads again, so that a sentence that one cuts stands whole in the other."""
+_GROUP = 2048
+"""Texts whose tokens are in memory at once; their windows are sorted by length together."""
 
 
 class Prediction(NamedTuple):
@@ -29,12 +42,14 @@ class Prediction(NamedTuple):
     confidence: float
     """Probability of ``label``, 0 to 1."""
     latency_ms: float
-    """Tokenization and forward pass of its batch, divided by the texts in it."""
+    """Its share of the tokenization, and of the forward passes of the batches that its windows were in."""
     probabilities: dict[str, float]
     tokens: int
-    """Tokens the model read, special tokens included."""
+    """Tokens of the text that the model read, each counted once, special tokens included."""
     truncated: bool
-    """Whether the text was longer than the model reads."""
+    """Whether the text was longer than all windows together: its end was not read."""
+    windows: int = 1
+    """How many overlapping windows the text was read in; the probabilities are their mean."""
 
 
 class Classifier:
@@ -46,6 +61,8 @@ class Classifier:
         self._model, self._tokenizer = model.eval(), tokenizer
         self._tokenizing = threading.Lock()  # a tokenizer is told its length before it is used
         self.max_length = max_length
+        frame = encode(tokenizer, [""], max_length)[0]  # [CLS] and [SEP], or what the tokenizer has in their stead
+        self._head, self._tail = frame[:1], frame[1:]
         self.labels: tuple[str, ...] = tuple(
             str(model.config.id2label[index]) for index in range(model.config.num_labels)
         )
@@ -55,37 +72,84 @@ class Classifier:
     def classify(self, texts: Sequence[str], batch_size: int = 32) -> list[Prediction]:
         """Classify texts of any length and number; the order of the answers is that of the texts.
 
-        Texts longer than the model reads are cut to their beginning and marked ``truncated``.
+        Texts longer than the model's maximum are read in windows, and what is beyond `MAX_WINDOWS` of them is left out and
+        marked ``truncated``. The windows of all texts share batches of ``batch_size``.
         """
+        answers: list[Prediction] = []
+        for start in range(0, len(texts), _GROUP):
+            answers += self._classify_group(texts[start : start + _GROUP], batch_size)
+        return answers
+
+    def _classify_group(self, texts: Sequence[str], batch_size: int) -> list[Prediction]:
+        """Classify texts few enough that the tokens of all may be in memory."""
         began = time.perf_counter()
-        # half a surrogate pair, as a broken paste or file name may hold, is no text to the tokenizer
-        cut = [text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8") for text in texts]
-        with self._tokenizing:
-            ids = encode(self._tokenizer, cut, self.max_length + 1)  # one more token tells that the text is longer
-        truncated = [len(tokens) > self.max_length for tokens in ids]
-        separator = self._tokenizer.sep_token_id
-        for tokens, long in zip(ids, truncated, strict=True):
-            if long:
-                del tokens[self.max_length :]
-                tokens[-1] = tokens[-1] if separator is None else int(separator)
+        ids, covered, windows = self._read(texts)
         tokenizing_ms = (time.perf_counter() - began) * 1000.0 / max(1, len(texts))
-        answers: list[Prediction | None] = [None] * len(texts)
-        for indices in batches([len(tokens) for tokens in ids], batch_size):
+        sums = torch.zeros(len(texts), len(self.labels), dtype=torch.float64)
+        times = [tokenizing_ms] * len(texts)
+        lengths = [min(len(ids[text]), self.max_length) for text, _ in windows]
+        for indices in batches(lengths, batch_size):
             began = time.perf_counter()
-            probabilities = self._probabilities([ids[index] for index in indices])
-            latency_ms = tokenizing_ms + (time.perf_counter() - began) * 1000.0 / len(indices)
-            for index, row in zip(indices, probabilities.tolist(), strict=True):
-                best = max(range(len(row)), key=row.__getitem__)
-                answers[index] = Prediction(
+            chosen = [windows[index] for index in indices]
+            probabilities = self._probabilities([self._window(ids[text], start) for text, start in chosen])
+            share_ms = (time.perf_counter() - began) * 1000.0 / len(indices)
+            sums.index_add_(0, torch.tensor([text for text, _ in chosen]), probabilities.double())
+            for text, _ in chosen:
+                times[text] += share_ms
+        counts = Counter(text for text, _ in windows)
+        means = sums / torch.tensor([counts[index] for index in range(len(texts))], dtype=torch.float64)[:, None]
+        answers = []
+        for index, row in enumerate(means.tolist()):
+            best = max(range(len(row)), key=row.__getitem__)
+            answers.append(
+                Prediction(
                     text=texts[index],
                     label=self.labels[best],
                     confidence=row[best],
-                    latency_ms=latency_ms,
+                    latency_ms=times[index],
                     probabilities=dict(zip(self.labels, row, strict=True)),
                     tokens=len(ids[index]),
-                    truncated=truncated[index] or len(texts[index]) > MAX_CHARACTERS,
+                    truncated=not covered[index],
+                    windows=counts[index],
                 )
-        return [answer for answer in answers if answer is not None]
+            )
+        return answers
+
+    def _read(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool], list[tuple[int, int]]]:
+        """Tokenize texts and lay windows over them.
+
+        Returns:
+            The ids of each text, special tokens included, as far as they are read; whether that is all of the text; and for
+            each window its text's index and its first token, counted behind the special tokens at the beginning.
+        """
+        # half a surrogate pair, as a broken paste or file name may hold, is no text to the tokenizer
+        cut = [text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8") for text in texts]
+        special = len(self._head) + len(self._tail)
+        size = max(1, self.max_length - special)  # tokens of the text in a window
+        overlap = int(OVERLAP * size)
+        longest = special + longest_covered(size, overlap, MAX_WINDOWS)
+        with self._tokenizing:
+            ids = encode(self._tokenizer, cut, longest + 1)  # one more token tells that the text is longer
+        covered = [
+            len(tokens) <= longest and len(text) <= MAX_CHARACTERS for tokens, text in zip(ids, texts, strict=True)
+        ]
+        for tokens in ids:
+            if len(tokens) > longest:
+                tokens[longest - len(self._tail) :] = self._tail
+        windows = [
+            (index, start)
+            for index, tokens in enumerate(ids)
+            for start in window_starts(len(tokens) - special, size, overlap, MAX_WINDOWS)
+        ]
+        return ids, covered, windows
+
+    def _window(self, ids: list[int], start: int) -> list[int]:
+        """Cut one window out of a text's ids, with the special tokens around it as around a whole text."""
+        if len(ids) <= self.max_length:
+            return ids
+        head, tail = self._head, self._tail
+        first = len(head) + start
+        return head + ids[first : first + self.max_length - len(head) - len(tail)] + tail
 
     @torch.inference_mode()
     def _probabilities(self, ids: list[list[int]]) -> Tensor:

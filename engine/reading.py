@@ -1,10 +1,9 @@
-"""Files of texts as one table of strings: CSV, TSV, JSONL and Parquet.
+"""Files of texts as one table of strings: CSV, TSV, JSONL, Parquet and Excel.
 
-The bytes are checked first, so that a fault is named with its row; then Hugging Face ``datasets`` reads them. Everything
-stays text: labels such as ``01``, ``NA`` or ``2024-01-01`` keep their form.
+The bytes are checked first, so that a fault is named with its row; then Hugging Face ``datasets`` reads them (JSONL and Excel
+have readers of their own). Everything stays text: labels such as ``01``, ``NA`` or ``2024-01-01`` keep their form.
 """
 
-import codecs
 import csv
 import io
 import itertools
@@ -16,11 +15,15 @@ from itertools import islice
 from pathlib import Path
 
 from engine.arrow import read_with_datasets
+from engine.encodings import decode
 from engine.errors import DataError
+from engine.spreadsheets import read_sheet
 
 _NAMES_SHOWN = 20
 _NAME_SHOWN = 60
 """How many names, and how many characters of each, a message holds: a file may have thousands of columns."""
+
+_LONGEST_HEADER = 100_000
 
 
 @dataclass(frozen=True)
@@ -34,28 +37,30 @@ class Table:
     """The number of each row, from 1 as a spreadsheet counts: the header of a CSV is row 1."""
     nested: tuple[str, ...] = ()
     """Columns that hold lists, objects or bytes and cannot be read as text."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the person on what was read, such as which sheet of a workbook."""
 
 
 def read_table(path: Path, also: tuple[str, ...] = ()) -> Table:
     """Read a table of texts by the ending of its name.
 
     Args:
-        path: a CSV, TSV, JSONL or Parquet file.
+        path: a CSV, TSV, JSONL, Parquet or Excel (.xlsx) file.
         also: endings that the caller reads itself, to be named when this one cannot be read.
 
     Raises:
-        DataError: if the file is missing, of another kind, empty, not UTF-8 or malformed; with the row to blame.
+        DataError: if the file is missing, of another kind, empty, not Unicode text or malformed; with the row to blame.
     """
     suffix = path.suffix.lower()
-    if suffix not in _READERS:
+    if suffix not in READERS:
         _check_file(path)
-        known = ", ".join(sorted((*_READERS, *also)))
+        known = ", ".join(sorted((*READERS, *also)))
         raise DataError(
             f"{path} ends in {suffix or 'nothing'!r}; only {known} files can be read. Save the table as CSV in UTF-8.",
             path,
         )
     data = read_bytes(path)
-    table = _READERS[suffix](path, data)
+    table = READERS[suffix](path, data)
     if table.nested and not table.columns:
         raise DataError(
             f"{path} holds lists, objects or bytes only ({enumerated(table.nested)}), no text. Give a table with a column "
@@ -98,38 +103,14 @@ def _check_file(path: Path) -> None:
         raise DataError(f"{path} is not a regular file. Give the path of a file on disk.", path)
 
 
-def decode(path: Path, data: bytes) -> str:
-    """Decode UTF-8, with or without a byte order mark, or UTF-16 with one.
-
-    Raises:
-        DataError: naming the first wrong byte and its line.
-    """
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding = "utf-16" if utf16 else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        # The codec counts from behind a UTF-8 mark, which it has taken off.
-        offset = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
-        line = data.count(b"\n", 0, offset) + 1
-        found = f"byte 0x{data[offset]:02X} at offset {offset} (line {line})" if offset < len(data) else "its end"
-        name = "UTF-16" if utf16 else "UTF-8"
-        raise DataError(
-            f"{path} is not {name} text: {found} does not fit. Save the file as UTF-8.", path, line
-        ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError(
-            f"{path} looks like binary data: line {line} holds a NUL character. Save the table as text in UTF-8.",
-            path,
-            line,
-        )
-    return text
-
-
 def _read_delimited(path: Path, data: bytes, separator: str) -> Table:
     """Read CSV or TSV (RFC 4180 quoting) whose first line names the columns."""
     text = decode(path, data)
+    notes: tuple[str, ...] = ()
+    if separator == ",":
+        separator = _separator(text)
+        words = {";": "semicolons", "\t": "tabs", "|": "bars"}.get(separator)
+        notes = (f"The columns of {path.name} are separated by {words}.",) if words is not None else ()
     names, header, rows, last = _check_records(path, text, separator)
     if not rows:
         return Table(path, {}, rows)
@@ -152,7 +133,19 @@ def _read_delimited(path: Path, data: bytes, separator: str) -> Table:
         )
     if len(rows) < count:  # blank lines are no rows
         columns = {name: [values[row - header - 1] for row in rows] for name, values in columns.items()}
-    return Table(path, columns, rows)
+    return Table(path, columns, rows, notes=notes)
+
+
+def _separator(text: str) -> str:
+    """Return what separates the columns of a CSV: as its header shows, a comma, or else a semicolon, a tab or a bar.
+
+    Spreadsheets of countries that write 1,5 save CSV with semicolons, and "Unicode text" with tabs.
+    """
+    beginning = io.StringIO(text[:_LONGEST_HEADER], newline=None)
+    header = next((line for line in beginning if line.strip()), "")
+    bare = "".join(header.split('"')[::2])  # without what stands in quotes
+    found = [mark for mark in (",", "\t", ";", "|") if mark in bare]
+    return found[0] if found else ","
 
 
 def _check_records(path: Path, text: str, separator: str) -> tuple[list[str], int, list[int], int]:
@@ -282,9 +275,18 @@ def _read_parquet(path: Path, data: bytes) -> Table:
     return Table(path, columns, range(1, count + 1), nested)
 
 
-_READERS: dict[str, Callable[[Path, bytes], Table]] = {
+def _read_excel(path: Path, data: bytes) -> Table:
+    """Read the first sheet of a workbook that holds anything."""
+    sheet = read_sheet(path, data)
+    names = _column_names(path, sheet.header, sheet.header_row)
+    return Table(path, dict(zip(names, sheet.columns, strict=True)), sheet.rows, notes=sheet.notes)
+
+
+READERS: dict[str, Callable[[Path, bytes], Table]] = {
     ".csv": lambda path, data: _read_delimited(path, data, ","),
     ".tsv": lambda path, data: _read_delimited(path, data, "\t"),
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
+    ".xlsx": _read_excel,
 }
+"""What reads a file, by the ending of its name."""

@@ -6,6 +6,7 @@ characters beforehand makes it reproducible, and leaves no character of the trai
 """
 
 from collections.abc import Sequence
+from math import ceil
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizer, PreTrainedTokenizerBase
@@ -54,3 +55,25 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length:
         return []
     encoded = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)
     return [list(ids) for ids in encoded["input_ids"]]
+
+
+def window_starts(tokens: int, size: int, overlap: int, most: int) -> list[int]:
+    """Return where the windows over a text begin, so that all are full and every token is in one.
+
+    They are as few as cover the text with at least ``overlap`` tokens in common between neighbours, and evenly spread, so
+    that the last one ends with the text and none is a short rest, which would be judged by a few words.
+
+    Args:
+        tokens: tokens of the text, without special ones.
+        size: tokens of a window, without special ones; a text of no more is one window.
+        overlap: below ``size``.
+        most: of a text that needs more windows, only the beginning is covered by this many.
+    """
+    tokens = min(tokens, longest_covered(size, overlap, most))
+    count = 1 + ceil(max(0, tokens - size) / (size - overlap))
+    return [number * (tokens - size) // (count - 1) for number in range(count)] if count > 1 else [0]
+
+
+def longest_covered(size: int, overlap: int, most: int) -> int:
+    """Return how many tokens ``most`` windows cover."""
+    return size + (most - 1) * (size - overlap)

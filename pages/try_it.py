@@ -7,8 +7,9 @@ from engine.errors import ChhatniError
 from engine.export import to_csv
 from engine.sentences import OWN_FORMAT
 from pages.shared import topics, words
-from pages.shared.classify import LIMIT_CHARACTERS, PASSES, Outcome, classify_file, classify_text
+from pages.shared.classify import LIMIT_CHARACTERS, Outcome, classify_file, classify_text
 from pages.shared.studio import finished, show_error, store_and_runs
+from pages.shared.uploads import KINDS
 
 MODELS, TEXT, ANSWERS, TABLE = "try_models", "try_text", "try_answers", "try_table"
 SIDE_BY_SIDE = 3
@@ -33,12 +34,18 @@ def show_outcome(outcome: Outcome) -> None:
         names = {label: topics.bilingual(label) for label in said.probabilities}
         data = answers.probability_frame(said.probabilities, names)
         st.altair_chart(answers.probability_chart(data), width="stretch", key=f"bars_{outcome.source}")
+        passes = "one pass" if outcome.passes == 1 else f"median of {outcome.passes} passes"
         st.caption(
-            f"{words.milliseconds(said.latency_ms)} measured, one text, median of {PASSES} passes · {said.tokens:,} tokens read · "
+            f"{words.milliseconds(said.latency_ms)} measured, one text, {passes} · {said.tokens:,} tokens read · "
             f"{words.count(outcome.parameters)} parameters, {words.size(outcome.size_bytes)}"
         )
+        if said.windows > 1:
+            st.caption(
+                f":material/view_week: Longer than this model reads at once: read in {said.windows} windows that overlap; "
+                "the probabilities are their mean."
+            )
         if said.truncated:
-            st.caption(":material/content_cut: The text is longer than this model reads: only its beginning counted.")
+            st.caption(":material/content_cut: The end of the text was not read.")
 
 
 def one_text(titles: dict[str, str]) -> None:
@@ -67,8 +74,7 @@ def one_text(titles: dict[str, str]) -> None:
     asked, outcomes = st.session_state[ANSWERS]
     if len(asked) > LIMIT_CHARACTERS:
         st.warning(
-            f"The text has {len(asked):,} characters; only the first {LIMIT_CHARACTERS:,} were given to the models. "
-            "They read a few hundred tokens at most.",
+            f"The text has {len(asked):,} characters; only the first {LIMIT_CHARACTERS:,} were given to the models.",
             icon=":material/content_cut:",
         )
     if asked != text:
@@ -84,8 +90,9 @@ def one_file(titles: dict[str, str]) -> None:
     """Draw the upload, its progress and the table that comes out."""
     upload = st.file_uploader(
         "File of texts",
-        type=["csv", "tsv", "jsonl", "parquet", "txt"],
-        help="A table with a column of texts, or plain text with one text a line. It is read here and not kept.",
+        type=[*KINDS, "txt"],
+        help="A table (CSV, TSV, JSONL, Parquet or Excel) with a column of texts, or plain text with one text a line. "
+        "It is read here and not kept.",
     )
     column = st.text_input("Text column", key="try_column", placeholder="found by itself")
     source = st.selectbox("Model", list(titles), format_func=titles.__getitem__, key="try_file_model")
@@ -111,6 +118,8 @@ def one_file(titles: dict[str, str]) -> None:
             "For longer files: python -m engine classify --file FILE",
             icon=":material/content_cut:",
         )
+    for note in found.notes:
+        st.text(note)
     table = answers.answers_frame(found.predictions, topics.MARATHI)
     left, right = st.columns([0.7, 0.3])
     with left:

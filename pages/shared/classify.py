@@ -13,12 +13,14 @@ from pages.shared.uploads import keep_upload
 if TYPE_CHECKING:
     from engine.inference import Classifier, Prediction
 
-LIMIT_CHARACTERS = 20_000
+LIMIT_CHARACTERS = 100_000
 """Characters of a pasted text that a model is given."""
 LIMIT_TEXTS = 20_000
 """Texts of a file that are classified while somebody waits."""
 PASSES = 5
 """Passes over one text whose median latency is shown."""
+PATIENCE_MS = 1000.0
+"""A text that takes longer is read once more and not `PASSES` times: somebody waits."""
 CHUNK = 256
 """Texts between two moves of the progress bar."""
 
@@ -32,6 +34,8 @@ class Outcome(NamedTuple):
     parameters: int
     size_bytes: int
     error: str
+    passes: int = 0
+    """Passes whose median latency is shown."""
 
 
 class FileOutcome(NamedTuple):
@@ -39,6 +43,8 @@ class FileOutcome(NamedTuple):
 
     predictions: "list[Prediction]"
     left_out: int
+    notes: tuple[str, ...]
+    """Sentences on what was read, such as the column that was taken for the texts."""
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
@@ -49,17 +55,19 @@ def _load(source: str, home: Path) -> "Classifier":
 
 
 def classify_text(text: str, titles: Mapping[str, str], home: Path) -> list[Outcome]:
-    """Ask each model about a text: one pass to warm up, then `PASSES`; the one of median latency counts."""
+    """Ask each model about a text: one pass to warm up, then `PASSES` or one; the one of median latency counts."""
     outcomes = []
     for source, title in titles.items():
         try:
             model = _load(source, home)
-            passes = [model.classify([text[:LIMIT_CHARACTERS]])[0] for _ in range(1 + PASSES)]
+            given = [text[:LIMIT_CHARACTERS]]
+            count = 1 if model.classify(given)[0].latency_ms > PATIENCE_MS else PASSES
+            passes = [model.classify(given)[0] for _ in range(count)]
         except ChhatniError as error:
             outcomes.append(Outcome(source, title, None, 0, 0, str(error)))
         else:
-            said = sorted(passes[1:], key=lambda each: each.latency_ms)[PASSES // 2]
-            outcomes.append(Outcome(source, title, said, model.parameters, model.size_bytes, ""))
+            said = sorted(passes, key=lambda each: each.latency_ms)[count // 2]
+            outcomes.append(Outcome(source, title, said, model.parameters, model.size_bytes, "", count))
     return outcomes
 
 
@@ -79,11 +87,11 @@ def classify_file(
     from engine.data import read_texts
 
     with tempfile.TemporaryDirectory() as folder:
-        texts = read_texts(keep_upload(Path(folder), name, content), text_column)
+        texts, notes = read_texts(keep_upload(Path(folder), name, content), text_column)
     model = _load(source, home)
     wanted = texts[:LIMIT_TEXTS]
     predictions: list[Prediction] = []
     for start in range(0, len(wanted), CHUNK):
         progress(start / len(wanted), f"{start:,} of {len(wanted):,} texts")
         predictions += model.classify(wanted[start : start + CHUNK])
-    return FileOutcome(predictions, len(texts) - len(wanted))
+    return FileOutcome(predictions, len(texts) - len(wanted), notes)

@@ -86,7 +86,7 @@ def _choose_dataset(errors: Mapping[str, str], home: Path) -> None:
             key="own_data",
             persist_state="session",
             placeholder="/data/headlines.csv",
-            help="CSV, TSV, JSONL or Parquet on this machine. An upload fills this in.",
+            help="CSV, TSV, JSONL, Parquet or Excel on this machine. An upload fills this in.",
         )
     complain(errors, "data.source")
 

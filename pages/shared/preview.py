@@ -16,10 +16,11 @@ from engine.prediction import predict_shape
 from engine.runs import Run
 from engine.shapes import MURIL, Shape
 from pages.shared import words
+from pages.shared.understood import show_data
 
 
 def show_preview(config: RunConfig, runs: Sequence[Run], home: Path) -> None:
-    """Draw the pruned shape, its numbers, its likely cost and the paper's row."""
+    """Draw the pruned shape, its numbers, its likely cost, the paper's row and, where asked for, the data."""
     try:
         dense = MURIL if config.model.base == PAPER_MODEL else base_shape(find_base(config.model.base, home))
     except CheckpointError as error:
@@ -35,6 +36,7 @@ def show_preview(config: RunConfig, runs: Sequence[Run], home: Path) -> None:
         show_cost(config, runs)
     with right:
         show_paper(config)
+    show_data(config, home)
 
 
 def show_shape(dense: Shape, config: RunConfig) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.storage import replace_file
 
-KINDS = ("csv", "tsv", "jsonl", "parquet")
+KINDS = ("csv", "tsv", "jsonl", "parquet", "xlsx")
 """Tables that a run can learn from."""
 
 

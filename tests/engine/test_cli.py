@@ -24,7 +24,7 @@ from engine.model import random_model
 from engine.shapes import Shape
 from engine.store import RunStore
 from engine.tokenization import learn_tokenizer
-from tests.engine.fake_training import run_finished
+from tests.engine.fake_training import SVM, run_finished
 
 COMMANDS = ("train", "runs", "show", "stop", "resume", "classify", "bench")
 
@@ -247,6 +247,17 @@ def test_wrong_pruning_options_are_said_at_once(home: Path) -> None:
         options("--prune", "0.5", "--method", "best", "--unit", "3", "--lambda", "x", store=RunStore(home / "runs.db"))
     assert set(caught.value.fields) == {"pruning.method", "pruning.unit", "pruning.regularization_lambda"}
     assert "'layer-dropping'" in caught.value.fields["pruning.method"]
+
+
+def test_a_result_stands_beside_the_svm_on_the_same_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run_finished("a").result
+    reports.print_result(Console(), result)
+    assert "SVM" not in capsys.readouterr().out
+    student = result.student.model_copy(update={"test_accuracy": 0.6})
+    reports.print_result(Console(), result.model_copy(update={"svm": SVM, "student": student}))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Test accuracy 62.50 %, macro-F1 50.00 %" in shown
+    assert "The student does not beat it: 60.00 % to the SVM's 62.50 %." in shown
 
 
 def test_a_model_of_our_own_format_is_told_to_need_chhatni(

@@ -17,6 +17,7 @@ from engine.export import to_csv
 from engine.prediction import predict_shape
 from engine.runs import Run
 from engine.shapes import COMPACT, MURIL, Shape
+from tests.engine.fake_training import SVM
 
 
 def measured(pruning: PruningConfig, accuracy: float | None, p50: float) -> Measurement:
@@ -195,6 +196,43 @@ def test_front_holds_those_that_nobody_beats() -> None:
     assert not table.loc["low", "front"]
 
 
+def with_svm(run: Run, accuracy: float = SVM.accuracy) -> Run:
+    assert run.result is not None
+    svm = SVM.model_copy(update={"accuracy": accuracy})
+    return dataclasses.replace(run, result=run.result.model_copy(update={"svm": svm}))
+
+
+def test_runs_that_do_not_beat_an_svm_are_named() -> None:
+    better, equal, worse = (
+        with_svm(finished(level, accuracy=share, run_id=name))
+        for level, share, name in ((0.0, 0.7, "run-good"), (0.5, 0.6, "run-even"), (0.75, 0.5, "run-less"))
+    )
+    assert comparison.runs_frame([better, finished(0.5)])["SVM accuracy (%)"].fillna(-1).tolist() == [60.0, -1.0]
+    (said, beaten), *others = comparison.svm_notes([better, equal, worse, finished(0.5)])
+    assert (beaten, others) == (False, [])
+    assert said.startswith("starter: a linear SVM")
+    assert "reaches 60.00 % accuracy" in said
+    assert said.endswith("2 of these 3 runs do not beat it: 50 % · even (60.00 %), 75 % · less (50.00 %).")
+    assert comparison.svm_notes([worse])[0][0].endswith("This run does not beat it: 75 % · less (50.00 %).")
+    assert comparison.svm_notes([better])[0][0].endswith("Every run shown here beats it.")
+    assert comparison.svm_notes([better])[0][1]
+
+
+def test_each_dataset_has_an_svm_of_its_own() -> None:
+    file = {"data": {"source": "/somewhere/else/mine.csv"}}
+    runs = [
+        with_svm(finished(0.0, run_id="run-good")),
+        with_svm(finished(0.0, run_id="run-mine", **file), accuracy=0.9),
+        with_svm(finished(0.0, run_id="run-seed", **file), accuracy=0.88),
+    ]
+    (ours, beaten), (theirs, lost) = comparison.svm_notes(runs)
+    assert (beaten, lost) == (True, False)
+    assert ours.startswith("starter:")
+    assert theirs.startswith("mine.csv:")
+    assert "reaches 88.00 to 90.00 %, by the run's texts, accuracy" in theirs
+    assert comparison.svm_notes([with_svm(finished(0.5, accuracy=None)), finished(0.5)]) == []
+
+
 def test_break_even_is_energy_over_what_a_text_saves() -> None:
     result = finished(0.5, speedup=2.0).result
     assert result is not None
@@ -338,13 +376,16 @@ class Said(NamedTuple):
     latency_ms: float
     tokens: int
     truncated: bool
+    windows: int
 
 
 def test_answers_become_rows_with_both_names_of_a_topic() -> None:
-    said = [Said("अ", "Sports", 0.9, 1.0, 5, False), Said("ब", "Other", 0.5, 1.0, 5, True)]
+    said = [Said("अ", "Sports", 0.9, 1.0, 5, False, 1), Said("ब", "Other", 0.5, 1.0, 5, True, 3)]
     table = answers.answers_frame(said, {"Sports": "क्रीडा"})
     assert table["Topic (Marathi)"].tolist() == ["क्रीडा", "Other"]
     assert table["Probability (%)"].tolist() == [90.0, 50.0]
+    assert table["Windows"].tolist() == [1, 3]
+    assert table["Cut"].tolist() == [False, True]
     assert answers.topics_frame([*said, said[0]]).to_dict("list") == {"Topic": ["Sports", "Other"], "Texts": [2, 1]}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -258,10 +259,12 @@ def test_the_flaws_of_the_published_file_are_found(tmp_path: Path) -> None:
 def test_texts_to_classify_come_from_lines_or_a_column(tmp_path: Path) -> None:
     lines = tmp_path / "a.txt"
     lines.write_bytes("पहिली,  बातमी\r\n\r\n दुसरी\u2028बातमी\n".encode("utf-8-sig"))
-    assert read_texts(lines, None) == ["पहिली, बातमी", "दुसरी बातमी"]
+    assert read_texts(lines, None).texts == ["पहिली, बातमी", "दुसरी बातमी"]
     path = write_csv(tmp_path / "a.csv", [("1", "पहिली बातमी"), ("2", ""), ("3", "पहिली बातमी")], header="id,कथा")
-    assert read_texts(path, None) == ["पहिली बातमी", "पहिली बातमी"]
-    assert read_texts(path, "id") == ["1", "2", "3"]
+    assert read_texts(path, None).texts == ["पहिली बातमी", "पहिली बातमी"]
+    assert read_texts(path, "id").texts == ["1", "2", "3"]
+    assert read_texts(path, "id").notes == ()
+    assert "column 'कथा' of a.csv" in read_texts(path, None).notes[0]
 
 
 def test_a_file_without_a_text_to_classify_is_refused(tmp_path: Path) -> None:
@@ -339,3 +342,35 @@ def test_reading_data_imports_neither_torch_nor_anything_slow_before_it_must(tmp
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "[]"]
     assert done.stderr == "", "no progress bar may reach the terminal"
+
+
+def test_a_hundred_thousand_rows_of_every_kind_take_seconds(tmp_path: Path) -> None:
+    rows = numbered({f"वर्ग {i}": 10_000 for i in range(10)})
+    lines = "\n".join(f'{{"text": "{text}", "label": "{label}"}}' for text, label in rows)
+    (tmp_path / "a.jsonl").write_text(lines, encoding="utf-8")
+    tabbed = "\n".join(["\ttext\tlabel", *(f"{i}\t{text}\t{label}" for i, (text, label) in enumerate(rows))])
+    (tmp_path / "a.tsv").write_text(tabbed, encoding="utf-16")
+    texts, labels = zip(*rows, strict=True)
+    Dataset.from_dict({"text": texts, "label": labels}).to_parquet(tmp_path / "a.parquet")
+    for kind in ("jsonl", "tsv", "parquet"):
+        started = time.perf_counter()
+        assert sum(load(tmp_path / f"a.{kind}", tmp_path).report.sizes.values()) == 100_000
+        assert time.perf_counter() - started < 15, "about 1 s on an idle core"
+
+
+def test_one_row_is_enough_to_classify_and_too_little_to_learn_from(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [("7", "पहिली बातमी")], header=",मथळा")
+    assert read_texts(path, None).texts == ["पहिली बातमी"]
+    assert "label" in refusal(write_csv(tmp_path / "b.csv", [("पहिली बातमी", "x")]), tmp_path)
+
+
+def test_lines_of_text_in_utf_16_are_read(tmp_path: Path) -> None:
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        (tmp_path / "a.txt").write_bytes("पहिली बातमी\r\nदुसरी".encode(encoding))
+        assert read_texts(tmp_path / "a.txt", None).texts == ["पहिली बातमी", "दुसरी"]
+
+
+def test_a_file_as_pandas_writes_it_loses_its_index_and_keeps_numbers_as_labels(tmp_path: Path) -> None:
+    rows = [(str(900 - i), f"मुंबईत आजची बातमी {i}", str(i % 3)) for i in range(60)]
+    data = load(write_csv(tmp_path / "a.csv", rows, header=",a,b"), tmp_path)
+    assert (data.report.text_column, data.report.label_column, data.labels) == ("a", "b", ("0", "1", "2"))

@@ -1,7 +1,9 @@
 """Classifying: any text, any number of them, answers in order."""
 
+import math
 import random
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from transformers import BertModel
 
 from engine import bases
 from engine.errors import CheckpointError
-from engine.inference import MAX_CHARACTERS, Classifier, Prediction, load_classifier
+from engine.inference import MAX_CHARACTERS, MAX_WINDOWS, OVERLAP, Classifier, Prediction, load_classifier
+from engine.tokenization import longest_covered, window_starts
 from tests.engine.hub import running_hub
 from tests.engine.tiny_bert import LABELS, TEXTS, tiny_checkpoint, tiny_model, tiny_tokenizer
 
@@ -43,7 +46,9 @@ def check(answer: Prediction, text: str) -> None:
     assert answer.label == max(answer.probabilities, key=lambda label: answer.probabilities[label])
     assert answer.confidence == answer.probabilities[answer.label]
     assert answer.latency_ms > 0
-    assert 2 <= answer.tokens <= POSITIONS
+    assert answer.tokens >= 2
+    assert (answer.windows == 1) == (answer.tokens <= POSITIONS)
+    assert 1 <= answer.windows <= MAX_WINDOWS
 
 
 def mixed_texts(count: int) -> list[str]:
@@ -68,7 +73,7 @@ def test_a_batch_of_mixed_lengths_says_what_single_texts_say(classifier: Classif
         check(answer, text)
         (alone,) = classifier.classify([text])
         assert answer.label == alone.label
-        assert (answer.tokens, answer.truncated) == (alone.tokens, alone.truncated)
+        assert answer[5:] == alone[5:], "tokens, truncated, windows"
         assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
 
 
@@ -80,26 +85,84 @@ def test_the_batch_size_changes_no_answer(classifier: Classifier, batch_size: in
         assert answer.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
-def test_long_texts_are_cut_to_their_beginning_and_marked(classifier: Classifier) -> None:
+def read_window(classifier: Classifier, tokens: Sequence[int]) -> list[float]:
+    """Return what the model says of tokens between its special ones."""
+    tokenizer = tiny_tokenizer(POSITIONS)
+    ids = torch.tensor([[tokenizer.cls_token_id, *tokens, tokenizer.sep_token_id]])
+    with torch.no_grad():
+        return list(classifier._model(input_ids=ids).logits.softmax(-1)[0].tolist())
+
+
+def test_a_long_text_is_the_mean_of_its_windows(classifier: Classifier) -> None:
     words = " ".join(TEXTS).split()
     tokenizer = tiny_tokenizer(POSITIONS)
-    seen = set()
+    size, seen = POSITIONS - 2, set()
     for count in range(1, 60):
         text = " ".join((words * 3)[:count])
         (answer,) = classifier.classify([text])
-        whole = len(tokenizer(text, truncation=False)["input_ids"])
-        assert answer.truncated == (whole > POSITIONS)
-        assert answer.tokens == min(whole, POSITIONS)
-        seen.add(answer.truncated)
-    assert seen == {True, False}
+        body = tokenizer(text, truncation=False, add_special_tokens=False)["input_ids"]
+        starts = window_starts(len(body), size, int(OVERLAP * size), MAX_WINDOWS)
+        said = [read_window(classifier, body[start : start + size]) for start in starts]
+        mean = [sum(column) / len(column) for column in zip(*said, strict=True)]
+        assert list(answer.probabilities.values()) == pytest.approx(mean, abs=1e-5)
+        assert (answer.windows, answer.tokens, answer.truncated) == (len(starts), len(body) + 2, False)
+        seen.add(answer.windows)
+    assert {1, 2, 3} <= seen
 
 
-def test_a_cut_text_is_read_as_training_reads_it(classifier: Classifier) -> None:
-    text = " ".join(TEXTS * 3)
-    ids = tiny_tokenizer(POSITIONS)(text, truncation=True, max_length=POSITIONS, return_tensors="pt")["input_ids"]
+def test_the_end_of_a_long_text_counts(classifier: Classifier) -> None:
+    beginning = " ".join(TEXTS)
+    one, other = classifier.classify([f"{beginning} {TEXTS[0]}", f"{beginning} {TEXTS[2]}"])
+    assert one.windows == other.windows > 1
+    assert list(one.probabilities.values()) != pytest.approx(list(other.probabilities.values()), abs=1e-3)
+
+
+def test_beyond_the_last_window_nothing_is_read_and_it_is_said(classifier: Classifier) -> None:
+    size = POSITIONS - 2
+    most = longest_covered(size, int(OVERLAP * size), MAX_WINDOWS)
+    tokenizer = tiny_tokenizer(POSITIONS)
+    word = next(
+        word for word in " ".join(TEXTS).split() if len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1
+    )
+    whole, longer, longest = classifier.classify([" ".join([word] * count) for count in (most, most + 1, 3 * most)])
+    assert (whole.windows, whole.tokens, whole.truncated) == (MAX_WINDOWS, most + 2, False)
+    for answer in (longer, longest):
+        assert (answer.windows, answer.tokens, answer.truncated) == (MAX_WINDOWS, most + 2, True)
+        assert answer.probabilities == pytest.approx(whole.probabilities, abs=1e-5)
+
+
+def test_windows_of_all_texts_share_batches(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    forward = Classifier._probabilities
+
+    def counted(self: Classifier, ids: list[list[int]]) -> torch.Tensor:
+        sizes.append(len(ids))
+        assert max(map(len, ids)) <= POSITIONS
+        return forward(self, ids)
+
+    monkeypatch.setattr(Classifier, "_probabilities", counted)
+    answers = classifier.classify([" ".join(TEXTS * 2)] * 3 + [TEXTS[0]], batch_size=4)
+    windows = sum(answer.windows for answer in answers)
+    assert windows > 8
+    assert sum(sizes) == windows
+    assert len(sizes) == math.ceil(windows / 4)
+
+
+def test_groups_of_texts_change_nothing(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = mixed_texts(10)
+    expected = classifier.classify(texts)
+    monkeypatch.setattr("engine.inference._GROUP", 3)
+    for answer, other in zip(classifier.classify(texts), expected, strict=True):
+        assert (answer.text, answer.windows) == (other.text, other.windows)
+        assert answer.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_a_text_of_one_window_is_read_as_training_reads_it(classifier: Classifier) -> None:
+    ids = tiny_tokenizer(POSITIONS)(TEXTS[3], truncation=True, max_length=POSITIONS, return_tensors="pt")["input_ids"]
     with torch.no_grad():
         expected = classifier._model(input_ids=ids).logits.softmax(-1)[0].tolist()
-    (answer,) = classifier.classify([text])
+    (answer,) = classifier.classify([TEXTS[3]])
+    assert answer.windows == 1
     assert list(answer.probabilities.values()) == pytest.approx(expected, abs=1e-6)
 
 
@@ -131,6 +194,7 @@ def test_a_million_characters(classifier: Classifier) -> None:
         check(answer, text)
         assert len(text) > MAX_CHARACTERS
         assert answer.truncated
+        assert answer.tokens <= MAX_WINDOWS * POSITIONS
 
 
 def test_no_texts_have_no_answers(classifier: Classifier) -> None:

@@ -12,7 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.columns import Columns, find_columns, find_text_column, split_column
+from engine.columns import Columns, find_columns, find_text_column, is_index, split_column
 from engine.errors import DataError
 from engine.reading import Table, read_table
 
@@ -72,9 +72,12 @@ def test_odd_names_are_only_names(tmp_path: Path, name: str) -> None:
         "text,label\nछाटणी,x\n".encode("utf-8-sig"),
         "text,label\nछाटणी,x\n".encode("utf-16"),
         codecs.BOM_UTF16_BE + "text,label\nछाटणी,x\n".encode("utf-16-be"),
+        "text,label\nछाटणी,x\n".encode("utf-16-le"),
+        "text,label\nछाटणी,x\n".encode("utf-16-be"),
+        "text\tlabel\r\nछाटणी\tx\r\n".encode("utf-16"),
     ],
 )
-def test_byte_order_marks_are_understood(tmp_path: Path, content: bytes) -> None:
+def test_utf_8_and_utf_16_are_understood_with_and_without_a_byte_order_mark(tmp_path: Path, content: bytes) -> None:
     assert read_table(write(tmp_path / "a.csv", content)).columns == {"text": ["छाटणी"], "label": ["x"]}
 
 
@@ -203,9 +206,11 @@ def test_a_nameless_column_gets_a_number(tmp_path: Path) -> None:
         ("text,label\nअ,x\n".encode() + b"caf\xe9,y\n", 3, "byte 0xE9 at offset 20 (line 3)"),
         (codecs.BOM_UTF8 + b"text,label\ncaf\xe9,y\n", 2, "byte 0xE9 at offset 17 (line 2)"),
         ("text,label\nअ,x\n".encode("utf-16") + b"\x00", 3, "is not UTF-16"),
-        ("text,label\nअ,x\n".encode("utf-16-le"), 1, "NUL"),
+        ("text,label\nअ,x\n".encode("utf-16-le") + b"\x00", 3, "is not UTF-16"),
+        (bytes(range(1, 32)) * 4 + b"a\0" * 3, 5, "NUL"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", 1, "is not UTF-8"),
         (b"text,label\n\x00\x01\x02,x\n", 2, "NUL"),
+        (b"text,label\n\x00\x01\x02,xx\n", 2, "NUL"),
     ],
 )
 def test_bytes_that_are_no_text_are_named(tmp_path: Path, content: bytes, row: int, said: str) -> None:
@@ -258,9 +263,27 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def test_another_ending_is_refused_with_the_ones_that_work(tmp_path: Path) -> None:
-    error = refusal(write(tmp_path / "a.xlsx", b"PK\x03\x04"))
-    assert ".csv, .jsonl, .parquet, .tsv" in str(error)
-    assert "'.xlsx'" in str(error)
+    error = refusal(write(tmp_path / "a.xls", b"PK\x03\x04"))
+    assert ".csv, .jsonl, .parquet, .tsv, .xlsx" in str(error)
+    assert "'.xls'" in str(error)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_of_another_separator_is_read_as_its_header_shows(tmp_path: Path, mark: str) -> None:
+    path = write(tmp_path / "a.csv", f'\nlabel{mark}text\r\nx{mark}एक, दोन\r\ny{mark}"तीन{mark} चार"\r\n')
+    found = read_table(path)
+    assert found.columns == {"label": ["x", "y"], "text": ["एक, दोन", f"तीन{mark} चार"]}
+    assert "separated by" in found.notes[0]
+    assert found.notes[0] in find_columns(found, "text", "label").notes
+
+
+def test_a_comma_in_the_header_is_the_separator_whatever_else_stands_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", '"text; all|of\tit",label\n"एक; दोन",x\n')
+    found = read_table(path)
+    assert found.columns == {"text; all|of\tit": ["एक; दोन"], "label": ["x"]}
+    assert found.notes == ()
+    one = write(tmp_path / "b.csv", '"text; all"\nएक\n')
+    assert read_table(one).columns == {"text; all": ["एक"]}
 
 
 cells = st.text(st.sampled_from("aअ\u0947 ,\"'\n\r\t#\\\u2028;"), max_size=6)
@@ -279,7 +302,9 @@ def test_whatever_the_csv_module_writes_is_read_back(
 
 
 @settings(max_examples=100, deadline=None)
-@given(content=st.binary(min_size=1, max_size=60), suffix=st.sampled_from([".csv", ".tsv", ".jsonl", ".parquet"]))
+@given(
+    content=st.binary(min_size=1, max_size=60), suffix=st.sampled_from([".csv", ".tsv", ".jsonl", ".parquet", ".xlsx"])
+)
 def test_no_bytes_make_anything_but_a_table_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
 ) -> None:
@@ -308,6 +333,43 @@ def test_columns_are_found_by_their_shape() -> None:
     assert found[:2] == ("a", "b")
     assert "long values" in found.notes[0]
     assert "few distinct values" in found.notes[1]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"column 1": list("01234567")},
+        {"column 1": list("73015264")},
+        {"Unnamed: 0": list("73015264")},
+        {"क्रमांक": list("०१२३४५६७")},
+        {"rank": [str(number) for number in range(1998, 2006)]},
+        {"__index_level_0__": ["7", "3", "100000000000", "1", "5", "2", "6", "4"]},
+    ],
+)
+def test_an_index_is_neither_text_nor_label(index: dict[str, list[str]]) -> None:
+    found = find_columns(table(index | {"a": list("एकदोनतीन")[:8], "b": list("10101010")}), label_column="b")
+    assert found.text == "a"
+    texts = [f"बातमी {i}" for i in range(8)]
+    found = find_columns(table({"b": list("10101010"), "a": texts} | index))
+    assert found[:2] == ("a", "b")
+    assert f"Column {next(iter(index))!r} numbers the rows" in found.notes[-1]
+
+
+def test_an_index_that_starts_anew_is_no_label_but_recurring_labels_are() -> None:
+    texts = [f"बातमी क्रमांक {i}" for i in range(80)]
+    index = [str(i % 40) for i in range(80)]
+    labels = [str(1 + i % 4) for i in range(80)]
+    assert find_columns(table({"n": index, "a": texts, "b": labels}))[:2] == ("a", "b")
+    assert find_columns(table({"column 1": labels, "a": texts}))[:2] == ("a", "column 1"), "labels 1, 2, 3, 4, 1, 2 ..."
+    assert find_columns(table({"column 1": sorted(labels), "a": texts})).label == "column 1"
+
+
+def test_numbers_in_no_order_under_a_name_may_be_labels_and_told_columns_are_obeyed() -> None:
+    columns = {"a": TEXTS, "score": ["3", "1", "3", "1"]}
+    assert find_columns(table(columns)).label == "score"
+    assert find_columns(table({"id": list("1234"), "a": TEXTS, "b": list("xyxy")}), "id").text == "id"
+    assert find_text_column(table({"id": list("1234")}), None)[0] == "id", "where there is nothing else"
+    assert not is_index(table({"id": ["9" * 5000] * 4}), "id")
 
 
 def test_columns_that_are_told_need_no_note_and_may_differ_in_case() -> None:

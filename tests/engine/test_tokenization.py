@@ -1,6 +1,7 @@
 """The learnt vocabulary: the same every time, and kind to Devanagari."""
 
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from engine.home import REPOSITORY
-from engine.tokenization import SPECIAL, encode, learn_tokenizer
+from engine.tokenization import SPECIAL, encode, learn_tokenizer, longest_covered, window_starts
 from tests.engine.tiny_bert import TEXTS
 
 SIGNS = "की कु कृ कॅ कॉ क्षेत्र ड़ फ़ार्म र्‍हस्व पाणी हें संस्था अँ"
@@ -103,3 +104,21 @@ def test_a_saved_tokenizer_is_the_same_for_stock_transformers(tmp_path: Path, po
     texts = [*CORPUS, "Ünïcödé", "अनोळखी शब्द", "[MASK] [SEP]", "a\0b"]
     assert encode(again, texts, 20) == encode(tokenizer, texts, 20)
     assert again.tokenize("कि") == tokenizer.tokenize("कि"), "strip_accents would have dropped the sign"
+
+
+@given(tokens=st.integers(0, 5000), size=st.integers(1, 510), share=st.floats(0, 0.99), most=st.integers(1, 40))
+def test_windows_are_full_overlap_and_cover_the_text(tokens: int, size: int, share: float, most: int) -> None:
+    overlap = int(share * size)
+    starts = window_starts(tokens, size, overlap, most)
+    covered = min(tokens, longest_covered(size, overlap, most))
+    assert starts[0] == 0
+    assert len(starts) <= most
+    assert all(0 < after - before <= size - overlap for before, after in itertools.pairwise(starts))
+    assert starts[-1] == max(0, covered - size), "the last one ends with what is read, and is as full as the others"
+    assert (len(starts) == 1) == (covered <= size)
+
+
+def test_windows_are_as_few_as_can_be() -> None:
+    lengths = (100, 101, 175, 176, 250, 10_000)
+    assert [len(window_starts(tokens, 100, 25, 32)) for tokens in lengths] == [1, 2, 2, 3, 3, 32]
+    assert window_starts(251, 100, 25, 32) == [0, 50, 100, 151]

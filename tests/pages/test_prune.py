@@ -362,3 +362,54 @@ def test_an_empty_model_of_ones_own_asks_for_one(studio: Open) -> None:
     assert "No model yet" in everything(app)
     app.text_input(key="own_base").set_value("not a model").run()
     assert "There is no base model 'not a model'" in everything(app).replace("\\", "")
+
+
+def write_table(home: Path, counts: dict[str, int], name: str = "news.csv") -> Path:
+    rows = [f"{label} पुण्यात बातमी क्रमांक {i},{label}" for label, count in counts.items() for i in range(count)]
+    path = home / name
+    path.write_text("\n".join(["headline,topic", *rows, rows[0], ",x"]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_file_of_ones_own_is_shown_as_it_is_understood(studio: Open, home: Path) -> None:
+    path = write_table(home, {"खेळ": 20, "शेती": 30})
+    app = studio()
+    assert app.toggle(key="look_at_data").value is False
+    app.selectbox(key="dataset").set_value("own").run()
+    app.text_input(key="own_data").set_value(str(path)).run()
+    assert app.toggle(key="look_at_data").value is True
+    said = everything(app).replace("\\", "")
+    assert "Texts from column 'headline', labels from 'topic'" in said
+    assert "40 train, 5 validation, 5 test" in said
+    assert "tokens" in said
+    labels, report = (frame.value for frame in app.dataframe)
+    assert labels.to_dict("list") == {"Label": ["खेळ", "शेती"], "Texts": [20, 30]}
+    assert (report["Duplicates"][0], report["Empty texts"][0], report["Kept"][0]) == (1, 1, 50)
+    app.toggle(key="look_at_data").set_value(False).run()
+    assert not app.dataframe
+    write_table(home, {"खेळ": 10, "शेती": 30})
+    app.toggle(key="look_at_data").set_value(True).run()
+    assert app.dataframe[0].value["Texts"].tolist() == [10, 30], "a changed file is read again"
+
+
+def test_too_long_texts_are_counted_before_a_run(studio: Open, home: Path) -> None:
+    path = write_table(home, {"खेळ": 20, "शेती": 30})
+    app = studio()
+    app.selectbox(key="dataset").set_value("own").run()
+    app.text_input(key="own_data").set_value(str(path)).run()
+    app.number_input(key="data.max_length").set_value(8).run()
+    assert "40 of 40 (100.0 %) are longer than the maximum length of 8 tokens" in everything(app).replace("\\", "")
+    app.selectbox(key="base").set_value("compact").run()
+    said = everything(app).replace("\\", "")
+    assert "compact learns its tokenizer" in said
+    assert "words" in said
+
+
+def test_a_file_that_cannot_be_used_says_why_beside_the_preview(studio: Open, home: Path) -> None:
+    path = home / "one.csv"
+    path.write_text("text,label\nअ,x\n", encoding="utf-8")
+    app = studio()
+    app.selectbox(key="dataset").set_value("own").run()
+    app.text_input(key="own_data").set_value(str(path)).run()
+    assert len(app.error) == 1
+    assert "one.csv" in app.error[0].value.replace("\\", "")

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from engine.home import REPOSITORY
+from engine.inference import MAX_CHARACTERS
+from engine.reading import READERS
 from engine.runs import STATES
 from pages.shared import topics, words
-from pages.shared.uploads import keep_upload
+from pages.shared.classify import LIMIT_CHARACTERS
+from pages.shared.uploads import KINDS, keep_upload
 
 
 def test_topics_cover_the_labels_of_the_starter_corpus() -> None:
@@ -111,3 +114,11 @@ def test_nothing_allows_html_but_the_style_of_the_router(path: Path) -> None:
 def test_addresses_are_the_names_of_the_files() -> None:
     """A fresh server looks a deep link up among the files of ``pages/``; any other address opens a "not found" dialog."""
     assert "url_path" not in (REPOSITORY / "app.py").read_text(encoding="utf-8")
+
+
+def test_every_table_that_can_be_read_can_be_uploaded() -> None:
+    assert {f".{kind}" for kind in KINDS} == set(READERS)
+
+
+def test_the_page_and_the_classifier_cut_at_the_same_length() -> None:
+    assert LIMIT_CHARACTERS == MAX_CHARACTERS

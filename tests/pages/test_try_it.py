@@ -24,6 +24,7 @@ class Prediction(NamedTuple):
     probabilities: dict[str, float]
     tokens: int
     truncated: bool
+    windows: int
 
 
 class Classifier:
@@ -33,6 +34,7 @@ class Classifier:
     parameters = 2_000_000
     size_bytes = 8_000_000
     seen: list[str]
+    latency_ms = 3.21
 
     def __init__(self) -> None:
         self.seen = []
@@ -44,7 +46,8 @@ class Classifier:
     def _say(self, text: str) -> Prediction:
         label = "Sports" if text.startswith("क") else "<i>Other</i>"
         shares = {"Sports": 0.75, "<i>Other</i>": 0.25}
-        return Prediction(text, label, 0.75, 3.21, shares, min(len(text), 512), len(text) > 512)
+        windows = min(32, -(-len(text) // 512))
+        return Prediction(text, label, 0.75, self.latency_ms, shares, len(text), len(text) > 32 * 512, windows)
 
 
 @pytest.fixture
@@ -122,9 +125,37 @@ def test_a_million_characters_are_cut_with_a_word(studio: Open, models: dict[str
     app = studio("try_it")
     app.text_area(key="try_text").set_value("क" * 1_000_000).run()
     app.button(key="classify").click().run()
-    assert "1,000,000 characters; only the first 20,000" in app.warning[0].value
-    assert {len(text) for text in models["starter"].seen} == {20_000}
-    assert "longer than this model reads" in everything(app)
+    assert "1,000,000 characters; only the first 100,000" in app.warning[0].value
+    assert {len(text) for text in models["starter"].seen} == {100_000}
+    assert "read in 32 windows" in everything(app)
+    assert "The end of the text was not read" in everything(app)
+
+
+@pytest.mark.parametrize(("length", "windows"), [(512, 0), (513, 2), (1500, 3)])
+def test_a_long_text_says_its_windows(studio: Open, models: dict[str, Classifier], length: int, windows: int) -> None:
+    app = studio("try_it")
+    app.text_area(key="try_text").set_value("क" * length).run()
+    app.button(key="classify").click().run()
+    assert (f"read in {windows} windows" in everything(app)) == (windows > 1)
+    assert ("windows" in everything(app)) == (windows > 1)
+    assert "was not read" not in everything(app)
+
+
+@pytest.mark.parametrize(("latency_ms", "passes", "said"), [(3.21, 6, "median of 5 passes"), (1500.0, 2, "one pass")])
+def test_a_slow_text_is_not_read_over_and_over(
+    studio: Open,
+    models: dict[str, Classifier],
+    monkeypatch: pytest.MonkeyPatch,
+    latency_ms: float,
+    passes: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr(Classifier, "latency_ms", latency_ms)
+    app = studio("try_it")
+    app.text_area(key="try_text").set_value("क").run()
+    app.button(key="classify").click().run()
+    assert said in everything(app)
+    assert len(models["starter"].seen) == passes
 
 
 def test_no_text_is_asked_for(studio: Open, models: dict[str, Classifier]) -> None:
@@ -148,11 +179,11 @@ def test_a_file_becomes_a_table(
 ) -> None:
     given: list[tuple[str, bytes, str | None]] = []
 
-    def read_texts(path: Path, column: str | None) -> list[str]:
+    def read_texts(path: Path, column: str | None) -> tuple[list[str], tuple[str, ...]]:
         given.append((path.suffix, path.read_bytes(), column))
         if column == "nothing":
             raise DataError("There is no column 'nothing'.")
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").splitlines(), ("Read from [here](x).",)
 
     fake = types.ModuleType("engine.data")
     fake.read_texts = read_texts  # type: ignore[attr-defined]
@@ -168,6 +199,7 @@ def test_a_file_becomes_a_table(
     assert table["Topic (Marathi)"].tolist()[:2] == ["क्रीडा", "<i>Other</i>"]
     assert given == [(".txt", lines.encode(), None)]
     assert not (home / "uploads").exists()
+    assert "Read from [here](x)." in [element.value for element in app.text], "as plain text"
     app.text_input(key="try_column").set_value("nothing").run()
     app.button(key="classify_file").click().run()
     assert "There is no column" in app.error[0].value
