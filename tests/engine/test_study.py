@@ -1,11 +1,14 @@
 """The study of methods: which runs it makes, and how it sums them up."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.config import METHODS
+from engine.config import METHODS, RunConfig
+from engine.events import RunFinished
 from engine.study import (
     DENSE,
     RULES,
@@ -17,9 +20,12 @@ from engine.study import (
     main,
     read_rows,
     row_case,
+    run_base,
+    run_case,
     summarise,
     table,
 )
+from tests.engine.fake_training import run_finished
 
 PLAN = Plan("starter", "compact", 20, 5, "fp32", "work")
 
@@ -93,3 +99,23 @@ def test_rows_are_read_back_and_an_unknown_method_is_refused(
     assert "nonsense" in capsys.readouterr().err
     assert main(["starter", "--table", "--output", str(path)]) == 0
     assert "| Hybrid + KD | 50.0 |" in capsys.readouterr().out
+
+
+def test_a_base_is_trained_once_and_nothing_of_a_case_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    def train(config: RunConfig, *, run_id: str, home: Path) -> Iterator[RunFinished]:
+        (home / "runs" / run_id).mkdir(parents=True)
+        yield run_finished(run_id)
+        ended.append(run_id)  # what a run does behind its last event
+
+    monkeypatch.setattr("engine.training.train", train)
+    plan = replace(PLAN, work=str(tmp_path))
+    first, again = run_base(plan, 3), run_base(plan, 3)
+    assert first == again
+    assert ended == ["study-base-3"]
+    row = run_case(plan, Case("wanda", 0.5, True, 3))
+    assert row_case(row) == Case("wanda", 0.5, True, 3)
+    assert row["test_accuracy"] == run_finished("x").result.student.test_accuracy
+    assert len(ended) == 2
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["study-base-3"]
