@@ -4,13 +4,12 @@ import copy
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
-from huggingface_hub.utils import close_session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -28,7 +27,7 @@ from engine.model import load_folder, random_model
 from engine.preflight import check_weights
 from engine.shapes import COMPACT, Shape, read_shape
 from engine.training import train
-from tests.engine.hub import Hub, running_hub
+from tests.engine.hub import Hub
 from tests.engine.tiny_bert import LABELS, TEXTS, tiny_model, tiny_tokenizer
 
 FILES = ["README.md", "chhatni.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]
@@ -266,18 +265,6 @@ def test_a_shape_with_unlike_layers_does_its_own_arithmetic() -> None:
     assert halved.with_heads(1).attention_size == 64
     none = COMPACT.with_sizes([(0, 8)] * 4)
     assert (none.attention_size, none.with_heads(3).heads) == (0, 0)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with running_hub() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        close_session()
-        yield running
-        close_session()
 
 
 def test_it_comes_from_the_hub_too(hub: Hub, folder: Path, tmp_path: Path) -> None:

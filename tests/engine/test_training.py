@@ -2,13 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file, save_file
 
 from engine.config import RunConfig
@@ -37,19 +35,13 @@ from engine.training import Loop, default_learning_rate, train
 
 T = TypeVar("T")
 
+pytestmark = pytest.mark.usefixtures("fresh_accelerate")
+
 WORDS = {
     "खेळ": ["क्रिकेट", "सामना", "खेळाडू", "धावा", "विजय"],
     "आरोग्य": ["डॉक्टर", "औषध", "आजार", "रुग्ण", "उपचार"],
     "प्रवास": ["किल्ला", "समुद्र", "पर्यटन", "रेल्वे", "डोंगर"],
 }
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    """Accelerate keeps one precision a process; each test here is a run of its own."""
-    yield
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
 
 
 @pytest.fixture(scope="module")

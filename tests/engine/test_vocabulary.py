@@ -4,13 +4,12 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -262,20 +261,14 @@ def test_padding_learns_nothing_and_the_rest_does() -> None:
 
 # --- whole runs --------------------------------------------------------------------------------------------------------------
 
+pytestmark = pytest.mark.usefixtures("fresh_accelerate")
+
 WORDS = {
     "खेळ": ["क्रिकेट", "सामना", "खेळाडू", "धावा", "विजय"],
     "आरोग्य": ["डॉक्टर", "औषध", "आजार", "रुग्ण", "उपचार"],
     "प्रवास": ["किल्ला", "समुद्र", "पर्यटन", "रेल्वे", "डोंगर"],
 }
 MARATHI = [word for some in WORDS.values() for word in some]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    """Accelerate keeps one precision a process; each test here is a run of its own."""
-    yield
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """MuRIL's shape with the vocabulary of one dataset: the counting, the stand-in, and tokenizers from folders and the hub."""
 
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +13,8 @@ from engine.model import random_model
 from engine.shapes import MURIL
 from engine.vocabulary import trim_embedding
 from engine.vocabulary_demo import learn_stand_in, read_translations, vocabulary_report
-from tests.engine.hub import Hub, running_hub
+from tests.engine.hub import Hub
 from tests.engine.tiny_bert import TEXTS, tiny_checkpoint, tiny_tokenizer
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with running_hub() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        yield running
 
 
 def test_a_tokenizer_folder_is_counted(tmp_path: Path) -> None:
