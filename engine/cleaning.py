@@ -1,10 +1,10 @@
 """What is done to texts before a model sees them, counted: normalise, drop what is no data, keep the splits apart."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from engine.columns import LABEL_NAMES
+from engine.devanagari import repair, spell
 from engine.events import SplitReport
 
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
@@ -28,8 +28,11 @@ class Cleaned(NamedTuple):
 
 
 def normalise(text: str) -> str:
-    """Return the text in Unicode NFC with every run of whitespace as one space, and none at the ends."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """Return the text as data and models have it: in one spelling, with single spaces and none at the ends.
+
+    Wrongly decoded Devanagari is restored (`engine.devanagari`); everything else is Unicode NFC.
+    """
+    return " ".join(spell(repair(text)).split())
 
 
 def clean(parts: Mapping[str, Part]) -> tuple[dict[str, Cleaned], dict[str, SplitReport], int]:
@@ -54,9 +57,10 @@ def _clean_part(part: Part, first_labels: dict[str, str], conflicting: set[str])
     """Clean one split; ``first_labels`` maps each text met so far, here or in an earlier split, to its label."""
     kept = Cleaned([], [])
     here: set[str] = set()
-    headers = empty_texts = empty_labels = duplicates = leaked = 0
+    headers = empty_texts = empty_labels = duplicates = leaked = repaired = 0
     columns = normalise(part.text_column), normalise(part.label_column)
-    for text, label in zip(map(normalise, part.texts), map(normalise, part.labels), strict=True):
+    for raw, label in zip(part.texts, map(normalise, part.labels), strict=True):
+        text = normalise(raw)
         if _is_header(text, label, *columns):
             headers += 1
         elif not text.strip(_INVISIBLE):
@@ -72,6 +76,7 @@ def _clean_part(part: Part, first_labels: dict[str, str], conflicting: set[str])
         else:
             first_labels[text] = label
             here.add(text)
+            repaired += repair(raw) != raw
             kept.texts.append(text)
             kept.labels.append(label)
     report = SplitReport(
@@ -82,6 +87,7 @@ def _clean_part(part: Part, first_labels: dict[str, str], conflicting: set[str])
         duplicates=duplicates,
         leaked=leaked,
         kept=len(kept.texts),
+        repaired=repaired,
     )
     return kept, report
 

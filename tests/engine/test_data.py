@@ -51,7 +51,7 @@ def test_the_starter_keeps_its_own_splits(tmp_path: Path) -> None:
     assert data.report.source == "starter"
     assert len(data.labels) == 12
     assert data.labels == tuple(sorted(data.labels))
-    assert data.report.sizes == {"train": 2076, "validation": 258, "test": 258}
+    assert data.report.sizes == {"train": 10204, "validation": 1282, "test": 1280}
     for split in (data.train, data.validation, data.test):
         assert set(split.labels) == set(range(12))
     assert data == load_data(DataConfig(), 99, tmp_path), "a fixed split knows no seed"
@@ -95,7 +95,7 @@ def test_a_test_file_leaves_90_10_of_the_source(tmp_path: Path) -> None:
 def test_a_test_file_replaces_the_test_split_of_the_starter(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "t.csv", [("क्रिकेट सामना", "Sports"), ("नवा चित्रपट", "Manoranjan")], header="a,b")
     data = load_data(DataConfig(test_path=str(test), text_column="a", label_column="b"), 0, tmp_path)
-    assert data.report.sizes == {"train": 2076, "validation": 258, "test": 2}
+    assert data.report.sizes == {"train": 10204, "validation": 1282, "test": 2}
     assert [data.labels[label] for label in data.test.labels] == ["Sports", "Manoranjan"]
     assert any("own test split is not used" in note for note in data.report.notes)
 
@@ -186,6 +186,7 @@ def test_cleaning_counts_everything_it_drops() -> None:
         "duplicates": 2,
         "leaked": 0,
         "kept": 2,
+        "repaired": 0,
     }
     assert conflicts == 1
 
@@ -254,6 +255,7 @@ def test_the_flaws_of_the_published_file_are_found(tmp_path: Path) -> None:
     assert len(data.labels) == 12
     assert "Label" not in data.labels
     assert sum(data.report.sizes.values()) == report.kept == 2761 - 11 - 357
+    assert report.repaired == 146
 
 
 def test_texts_to_classify_come_from_lines_or_a_column(tmp_path: Path) -> None:
