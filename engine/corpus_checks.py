@@ -31,6 +31,8 @@ LONG_SHINGLE = 8
 ARTICLE_WORDS = 40
 """Words from which a text counts as an article; between headlines and articles there is nothing."""
 
+_BLOCK = 1000
+"""Texts that are compared with all others at once: of 12,000 texts, all at once would take gigabytes."""
 _BETWEEN_WORDS = re.compile(r"[^0-9a-z\u0900-\u0963\u0966-\u097f\u200c\u200d]+")
 """Everything that is no Latin or Devanagari letter, sign, digit or joiner; the danda ends a word."""
 
@@ -96,7 +98,7 @@ def read_corpus(path: Path = STARTER) -> list[Text]:
 
 
 def measure(corpus: Sequence[Text]) -> Figures:
-    """Count everything; takes about three seconds for 2,600 texts."""
+    """Count everything; takes about ten seconds for 12,000 texts."""
     texts = [row.text for row in corpus]
     splits = np.array([row.split for row in corpus])
     tokens, types, new, exponent = growth(texts)
@@ -143,19 +145,23 @@ def nearest(
     """
     counter = CountVectorizer(analyzer="char", ngram_range=(length, length), binary=True, dtype=np.int32)
     counter.fit([*texts, *others])
-    one, other = counter.transform(texts), counter.transform(others)
-    shared = (one @ other.T).tocoo()
-    rows, columns, common = shared.row, shared.col, shared.data
-    if apart is not None:
-        counted = apart[rows] != apart[columns]
-        rows, columns, common = rows[counted], columns[counted], common[counted]
-    if not len(rows):
-        return Likeness(0.0, "", "")
-    own = np.asarray(one.sum(axis=1)).ravel()[rows]
-    whole = own if contained else own + np.asarray(other.sum(axis=1)).ravel()[columns] - common
-    shares = common / whole
-    best = int(shares.argmax())
-    return Likeness(float(shares[best]), texts[rows[best]], others[columns[best]])
+    one, other = counter.transform(texts), counter.transform(others).T.tocsr()
+    sizes, other_sizes = np.asarray(one.sum(axis=1)).ravel(), np.asarray(other.sum(axis=0)).ravel()
+    best = Likeness(0.0, "", "")
+    for start in range(0, len(texts), _BLOCK):
+        shared = (one[start : start + _BLOCK] @ other).tocoo()
+        rows, columns, common = shared.row + start, shared.col, shared.data
+        if apart is not None:
+            counted = apart[rows] != apart[columns]
+            rows, columns, common = rows[counted], columns[counted], common[counted]
+        if not len(rows):
+            continue
+        whole = sizes[rows] if contained else sizes[rows] + other_sizes[columns] - common
+        shares = common / whole
+        place = int(shares.argmax())
+        if shares[place] > best.share:
+            best = Likeness(float(shares[place]), texts[rows[place]], others[columns[place]])
+    return best
 
 
 def words(text: str) -> list[str]:

@@ -58,7 +58,7 @@ def test_every_topic_has_its_texts_in_every_split(corpus: list[Text]) -> None:
     assert {row.split for row in corpus} == {"train", "validation", "test"}
     for label in LABELS:
         rows = [row for row in corpus if row.label == label]
-        assert sum(not row.is_article for row in rows) >= 200, label
+        assert sum(not row.is_article for row in rows) >= 900, label
         assert sum(row.is_article for row in rows) >= 10, label
         shares = {split: count / len(rows) for split, count in Counter(row.split for row in rows).items()}
         assert shares == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1}, abs=0.01), label
@@ -68,7 +68,7 @@ def test_every_topic_has_its_texts_in_every_split(corpus: list[Text]) -> None:
 def test_headlines_and_articles_have_their_lengths(corpus: list[Text], figures: Figures) -> None:
     assert figures.article_words[0] >= 60
     assert figures.article_words[2] <= 150
-    assert figures.headline_words[0] >= 4
+    assert figures.headline_words[0] >= 2
     assert figures.headline_words[2] <= 20
     lengths = Counter(len(row.text.split()) for row in corpus if not row.is_article)
     assert max(lengths.values()) < 0.3 * lengths.total(), "headlines are not all of one length"
@@ -84,19 +84,18 @@ def test_texts_are_clean_unicode_once_each(corpus: list[Text]) -> None:
     for text in texts:
         for place, letter in enumerate(text):
             if unicodedata.category(letter) in ("Cc", "Cf", "Cn", "Co", "Cs"):
-                # A joiner shapes what follows a virama, as in the eyelash ra, and writes अ‍ॅ, much used in Marathi for ॲ;
-                # anywhere else it is invisible dirt.
+                # A joiner shapes what follows a virama; anywhere else it is invisible dirt.
                 assert letter in "\u200c\u200d", (hex(ord(letter)), text)
                 around = text[place - 1 : place + 2]
-                assert around[0] == "\N{DEVANAGARI SIGN VIRAMA}" or around == "अ\u200dॅ", (place, text)
+                assert around[0] == "\N{DEVANAGARI SIGN VIRAMA}", (place, text)
 
 
 def test_the_script_is_devanagari_with_some_latin_and_digits_of_both(figures: Figures, corpus: list[Text]) -> None:
-    assert figures.devanagari > 0.99
+    assert figures.devanagari > 0.97
     assert figures.least_devanagari > 0.5
-    assert figures.texts_with_latin >= 100
-    assert figures.texts_with_devanagari_digits >= 250
-    assert figures.texts_with_ascii_digits >= 25
+    assert figures.texts_with_latin >= 1_900
+    assert figures.texts_with_devanagari_digits >= 1_000
+    assert figures.texts_with_ascii_digits >= 240
     strange = {
         letter
         for row in corpus
@@ -116,13 +115,13 @@ def test_splits_share_no_near_duplicates_and_no_passages(figures: Figures) -> No
 
 
 def test_the_vocabulary_keeps_growing(figures: Figures) -> None:
-    assert figures.types > 14_000
-    assert figures.new_in_second_half > 0.36
-    assert figures.heaps_exponent > 0.70
+    assert figures.types > 35_000
+    assert figures.new_in_second_half > 0.23
+    assert figures.heaps_exponent > 0.64
 
 
 def test_texts_of_a_topic_begin_in_many_ways(figures: Figures) -> None:
-    assert figures.first_word[0] < 0.02, figures.first_word
+    assert figures.first_word[0] < 0.015, figures.first_word
     assert figures.first_two_words[0] < 0.01, figures.first_two_words
 
 
@@ -134,7 +133,9 @@ def test_the_card_says_what_is_measured(figures: Figures, corpus: list[Text]) ->
     said = " ".join(card.split())
     assert f"{len(corpus):,} Marathi texts" in said
     assert f"{len(corpus) - articles:,} are headlines and {articles} are short articles" in said
-    assert f"{sizes['train']:,} for training, {sizes['validation']} for validation, {sizes['test']} for test" in said
+    assert (
+        f"{sizes['train']:,} for training, {sizes['validation']:,} for validation, {sizes['test']:,} for test" in said
+    )
 
 
 @pytest.mark.skipif(not MAHANEWS.exists(), reason=f"the sample {MAHANEWS.name} is not beside this repository")
