@@ -7,6 +7,11 @@ import altair as alt
 import pandas as pd
 
 from engine.charts import ACCENT, PADDING, Chart, axis, frame
+from engine.events import Doubt
+from engine.sentences import DOUBTS
+
+UNSURE = "(not sure)"
+"""The row of texts without a sure topic."""
 
 
 class Answer(Protocol):
@@ -26,16 +31,19 @@ class Answer(Protocol):
     def truncated(self) -> bool: ...
     @property
     def windows(self) -> int: ...
+    @property
+    def doubt(self) -> Doubt: ...
 
 
 def answers_frame(answers: Sequence[Answer], marathi: Mapping[str, str]) -> pd.DataFrame:
-    """Return one row a text: text, topic, topic in Marathi, probability (%), tokens, windows, cut or not, milliseconds."""
+    """Return one row a text: text, topic, topic in Marathi, probability (%), why unsure, tokens, windows, cut, milliseconds."""
     rows = [
         (
             a.text,
             a.label,
             marathi.get(a.label, a.label),
             100 * a.confidence,
+            DOUBTS.get(a.doubt, ""),
             a.tokens,
             a.windows,
             a.truncated,
@@ -43,15 +51,26 @@ def answers_frame(answers: Sequence[Answer], marathi: Mapping[str, str]) -> pd.D
         )
         for a in answers
     ]
-    columns = ["Text", "Topic", "Topic (Marathi)", "Probability (%)", "Tokens", "Windows", "Cut", "Latency (ms)"]
+    columns = [
+        "Text",
+        "Topic",
+        "Topic (Marathi)",
+        "Probability (%)",
+        "Not sure",
+        "Tokens",
+        "Windows",
+        "Cut",
+        "Latency (ms)",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def topics_frame(answers: Sequence[Answer]) -> pd.DataFrame:
-    """Return topics and how many texts were given each, the most frequent first."""
+    """Return topics and how many texts were given each for sure, the most frequent first; the unsure have a row of their own."""
     counts: dict[str, int] = {}
     for answer in answers:
-        counts[answer.label] = counts.get(answer.label, 0) + 1
+        topic = UNSURE if answer.doubt else answer.label
+        counts[topic] = counts.get(topic, 0) + 1
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return pd.DataFrame(ranked, columns=["Topic", "Texts"])
 
@@ -66,7 +85,10 @@ def probability_frame(probabilities: dict[str, float], names: dict[str, str] | N
 def probability_chart(data: pd.DataFrame) -> Chart:
     """Draw one bar a label, the likeliest on top, on a scale of 0 to 100 %."""
     y = alt.Y(
-        "label:N", title=None, sort=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=6)
+        "label:N",
+        title=None,
+        sort=None,
+        axis=alt.Axis(labelLimit=220, labelFlush=False, ticks=False, domain=False, labelPadding=6),
     )
     tooltip = [
         alt.Tooltip("label:N", title="Topic"),

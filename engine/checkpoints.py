@@ -20,8 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
+from engine.calibration import save_calibration
 from engine.compaction import is_stock
 from engine.errors import CheckpointError
+from engine.events import CalibrationReport
 from engine.pruned_format import write_weights
 from engine.storage import folder_bytes, replace_folder
 
@@ -135,8 +137,13 @@ def _load_one(folder: Path, config_hash: str) -> ResumeState:
         raise CheckpointError(f"{folder} is torn ({type(error).__name__}: {error}) and was passed over.") from error
 
 
-def save_model(folder: Path, model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Save a compacted model: safetensors, ``config.json`` with the label names, tokenizer.
+def save_model(
+    folder: Path,
+    model: BertForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    calibration: CalibrationReport | None = None,
+) -> None:
+    """Save a compacted model: safetensors, ``config.json`` with the label names, tokenizer, calibration.
 
     It is a stock checkpoint unless its layers differ or lack heads; then it is one of our own format (pruned_format.py).
 
@@ -150,6 +157,8 @@ def save_model(folder: Path, model: BertForSequenceClassification, tokenizer: Pr
         else:
             write_weights(temporary, model)
         tokenizer.save_pretrained(temporary)
+        if calibration is not None:
+            save_calibration(temporary, calibration)
 
     try:
         replace_folder(folder, write)

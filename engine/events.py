@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Basis = Literal["measured", "estimated"]
+Doubt = Literal["", "no letters", "other language", "low probability"]
+"""Why an answer of a classifier is unsure; empty where it is not."""
 
 
 class Record(BaseModel):
@@ -30,6 +32,8 @@ class SplitReport(Record):
     leaked: int = 0
     """Texts dropped here because they also stand in a split that comes before it (train, validation, test)."""
     kept: int = 0
+    repaired: int = 0
+    """Of those kept, texts whose Devanagari had been read in a wrong encoding and was restored."""
 
 
 class DataReport(Record):
@@ -163,6 +167,29 @@ class SvmMeasured(Record):
     report: SvmReport
 
 
+class CalibrationReport(Record):
+    """How far a model's probabilities can be believed; measured on the test split, fitted on the validation split."""
+
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    """What logits are divided by before the softmax; above 1 the model was too sure of itself."""
+    ece_before: float
+    """Expected calibration error at temperature 1, 0 to 1."""
+    ece: float
+    """The same at the fitted temperature."""
+    fitted_on: int
+    """Texts of the validation split."""
+    measured_on: int
+    """Texts of the test split."""
+    languages: tuple[str, ...]
+    """Languages of the training texts, ISO 639 codes."""
+    language_margin: float
+    """By how many nats a text may look likelier to be in another language."""
+    sure: float = 0.0
+    """Share of the test texts that get an answer and not "not sure"."""
+    sure_accuracy: float | None = None
+    """Accuracy on those; None where there are none."""
+
+
 class TeacherReady(Record):
     """The teacher's logits over the training split are computed."""
 
@@ -283,6 +310,54 @@ class Compacted(Record):
     """Largest absolute difference between masked and compacted logits on validation texts."""
 
 
+class ScoreCounts(Record):
+    """How the scores that a mask was chosen by lie: units in bins of equal width, those that stay apart from those that go."""
+
+    low: float
+    """Lower edge of the first bin."""
+    high: float
+    """Upper edge of the last bin; such a score lies in it."""
+    kept: tuple[int, ...]
+    gone: tuple[int, ...]
+    cut_off: float | None = None
+    """Lowest score of a unit that stays; None while none goes or none stays."""
+
+
+class LayerMask(Record):
+    """What stays of one layer, in the base's numbering.
+
+    A set of units is the hex text of its bytes: unit j stays where bit j % 8 (1, 2, 4, ... 128) of byte j // 8 is set.
+    """
+
+    layer: int
+    neurons: int
+    """FFN neurons that the layer has in the base."""
+    heads: int
+    """Attention heads that the layer has in the base."""
+    kept_neurons: str
+    kept_heads: str
+    scores: ScoreCounts | None = None
+    """Of the FFN neurons that were still there to be chosen from; None where they are not chosen by scores."""
+    head_scores: tuple[float, ...] = ()
+    """Of each head, where heads are chosen by scores."""
+    kept_weights: float | None = None
+    """Share of the weights that stay, 0 to 1, where they go one by one (of all matrices) or in blocks (of the attention's)."""
+
+
+class MaskMoved(Record):
+    """The mask as it is chosen for the next step; told some forty times a run.
+
+    How many units moved follows from two of them: it is not stored, so that it cannot be wrong after a resume.
+    """
+
+    kind: Literal["mask_moved"] = "mask_moved"
+    step: int
+    """Optimizer steps done when it was chosen."""
+    density: float
+    """As in `StepLogged`."""
+    layers: tuple[LayerMask, ...]
+
+
 class EnergySplit(Record):
     """Energy of one phase in kWh."""
 
@@ -323,6 +398,8 @@ class RunResult(Record):
     """What a smaller vocabulary did; None where all tokens stayed."""
     svm: SvmReport | None = None
     """The SVM on the same texts; None for a shape without meaning, and in results older than this field."""
+    calibration: CalibrationReport | None = None
+    """None for a shape without meaning, and in results older than this field."""
     model_path: str
     stock: bool = True
     """Whether stock transformers can load the model; otherwise it is in Chhatni's own format."""
@@ -365,6 +442,7 @@ Event = (
     | EmissionsSampled
     | CheckpointSaved
     | VocabularyTrimmed
+    | MaskMoved
     | Compacted
     | RunFinished
     | RunStopped

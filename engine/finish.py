@@ -28,8 +28,9 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
     last = loop.measured or loop.yardstick.student(student, loop.student)[0]
     dense = _with_test(loop.baseline, dense_latency, loop.yardstick.test_scores(prepared.dense, prepared))
     measured = _with_test(last, latency, loop.yardstick.test_scores(student, loop.student))
+    calibration = loop.yardstick.calibration(student, loop.student)
     path = loop.folder / "model"
-    save_model(path, student, loop.student.tokenizer)
+    save_model(path, student, loop.student.tokenizer, calibration)
     loop.meter.stop()
     yield from loop.meter.drain()
     totals = loop.meter.totals()
@@ -59,6 +60,7 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
             data=prepared.data.report,
             vocabulary=loop.student.vocabulary_report,
             svm=loop.svm,
+            calibration=calibration,
             model_path=str(path),
             stock=is_stock(student),
         )

@@ -18,9 +18,12 @@ from torch import Tensor
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
 from engine.bases import download, find_base
+from engine.calibration import doubt, load_calibration
+from engine.cleaning import normalise
 from engine.data import batches
 from engine.errors import CheckpointError
 from engine.evaluation import collate, count_bytes, count_parameters
+from engine.events import CalibrationReport, Doubt
 from engine.model import load_folder
 from engine.tokenization import encode, longest_covered, window_starts
 
@@ -50,14 +53,32 @@ class Prediction(NamedTuple):
     """Whether the text was longer than all windows together: its end was not read."""
     windows: int = 1
     """How many overlapping windows the text was read in; the probabilities are their mean."""
+    doubt: Doubt = ""
+    """Why the answer is unsure; empty where it is not."""
+
+
+class Window(NamedTuple):
+    """What a model reads of a text in its first window."""
+
+    text: str
+    """The whole text as the tokenizer gets it."""
+    ids: list[int]
+    """Token ids, special tokens included."""
+    spans: list[tuple[int, int]]
+    """Where each token begins and ends in ``text``, in characters; special tokens have no length."""
 
 
 class Classifier:
     """A model in memory, ready for texts; threads may share it."""
 
     def __init__(
-        self, model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase, max_length: int
+        self,
+        model: BertForSequenceClassification,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        calibration: CalibrationReport | None = None,
     ) -> None:
+        self.calibration = calibration
         self._model, self._tokenizer = model.eval(), tokenizer
         self._tokenizing = threading.Lock()  # a tokenizer is told its length before it is used
         self.max_length = max_length
@@ -83,7 +104,7 @@ class Classifier:
     def _classify_group(self, texts: Sequence[str], batch_size: int) -> list[Prediction]:
         """Classify texts few enough that the tokens of all may be in memory."""
         began = time.perf_counter()
-        ids, covered, windows = self._read(texts)
+        clean, ids, covered, windows = self._read(texts)
         tokenizing_ms = (time.perf_counter() - began) * 1000.0 / max(1, len(texts))
         sums = torch.zeros(len(texts), len(self.labels), dtype=torch.float64)
         times = [tokenizing_ms] * len(texts)
@@ -111,19 +132,20 @@ class Classifier:
                     tokens=len(ids[index]),
                     truncated=not covered[index],
                     windows=counts[index],
+                    doubt=doubt(self.calibration, clean[index], row[best], len(row)),
                 )
             )
         return answers
 
-    def _read(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool], list[tuple[int, int]]]:
+    def _read(self, texts: Sequence[str]) -> tuple[list[str], list[list[int]], list[bool], list[tuple[int, int]]]:
         """Tokenize texts and lay windows over them.
 
         Returns:
-            The ids of each text, special tokens included, as far as they are read; whether that is all of the text; and for
-            each window its text's index and its first token, counted behind the special tokens at the beginning.
+            Each text as the tokenizer gets it; its ids, special tokens included, as far as they are read; whether that is all
+            of the text; and for each window its text's index and its first token, counted behind the special tokens at the
+            beginning.
         """
-        # half a surrogate pair, as a broken paste or file name may hold, is no text to the tokenizer
-        cut = [text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8") for text in texts]
+        cut = [_readable(text) for text in texts]
         special = len(self._head) + len(self._tail)
         size = max(1, self.max_length - special)  # tokens of the text in a window
         overlap = int(OVERLAP * size)
@@ -141,7 +163,7 @@ class Classifier:
             for index, tokens in enumerate(ids)
             for start in window_starts(len(tokens) - special, size, overlap, MAX_WINDOWS)
         ]
-        return ids, covered, windows
+        return cut, ids, covered, windows
 
     def _window(self, ids: list[int], start: int) -> list[int]:
         """Cut one window out of a text's ids, with the special tokens around it as around a whole text."""
@@ -151,12 +173,69 @@ class Classifier:
         first = len(head) + start
         return head + ids[first : first + self.max_length - len(head) - len(tail)] + tail
 
+    def first_window(self, text: str) -> Window:
+        """Return what the model reads of a text first, and all that it reads of one that is no longer than its maximum.
+
+        Raises:
+            CheckpointError: if the tokenizer does not know which characters a token stands for.
+        """
+        if not self._tokenizer.is_fast:
+            raise CheckpointError(
+                "The tokenizer of this model does not tell which characters a token stands for, so its words cannot be "
+                "weighed. Save the model with a fast tokenizer."
+            )
+        clean = _readable(text)
+        with self._tokenizing:
+            encoded = self._tokenizer(clean, truncation=True, max_length=self.max_length, return_offsets_mapping=True)
+        spans = [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+        return Window(clean, list(encoded["input_ids"]), spans)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return torch.device(self._model.classifier.weight.device)
+
+    @property
+    def layer_parameters(self) -> int:
+        """How many parameters every token passes through: those of the layers."""
+        return sum(parameter.numel() for parameter in self._model.bert.encoder.parameters())
+
+    def embed(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Return the word embeddings of a window and of the same window without words, both of shape (tokens, hidden).
+
+        In the second every token but the special ones at both ends is the padding token.
+        """
+        table: Tensor = self._model.bert.embeddings.word_embeddings.weight.detach()
+        inside = range(len(self._head), len(window.ids) - len(self._tail))
+        empty = list(window.ids)
+        for place in inside:
+            empty[place] = int(self._tokenizer.pad_token_id or 0)
+        return table[torch.tensor(window.ids, device=self.device)], table[torch.tensor(empty, device=self.device)]
+
+    def probabilities(self, embeddings: Tensor) -> Tensor:
+        """Return calibrated label probabilities, shape (texts, labels), through which gradients flow back.
+
+        Args:
+            embeddings: word embeddings, shape (texts, tokens, hidden).
+        """
+        return self._calibrated(inputs_embeds=embeddings)
+
     @torch.inference_mode()
     def _probabilities(self, ids: list[list[int]]) -> Tensor:
-        """Return label probabilities, shape (texts, labels)."""
+        """Return calibrated label probabilities, shape (texts, labels)."""
         inputs = collate(ids, int(self._tokenizer.pad_token_id or 0), self._model.classifier.weight.device)
-        probabilities: Tensor = self._model(**inputs).logits.float().softmax(dim=-1).cpu()
+        return self._calibrated(**inputs).cpu()
+
+    def _calibrated(self, **inputs: Tensor) -> Tensor:
+        temperature = 1.0 if self.calibration is None else self.calibration.temperature
+        probabilities: Tensor = (self._model(**inputs).logits.float() / temperature).softmax(dim=-1)
         return probabilities
+
+
+def _readable(text: str) -> str:
+    """Return a text as the tokenizer gets it."""
+    # half a surrogate pair, as a broken paste or file name may hold, is no text to the tokenizer
+    return normalise(text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8"))
 
 
 def load_classifier(source: str, home: Path) -> Classifier:
@@ -176,4 +255,4 @@ def load_classifier(source: str, home: Path) -> Classifier:
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     positions = int(loaded.model.config.max_position_embeddings)
-    return Classifier(loaded.model.to(device), loaded.tokenizer, positions)
+    return Classifier(loaded.model.to(device), loaded.tokenizer, positions, load_calibration(folder))

@@ -28,8 +28,9 @@ from engine.events import (
     VocabularyTrimmed,
 )
 from engine.runs import ACTIVE, Run
-from engine.sentences import OWN_FORMAT, svm_found, svm_verdict, vocabulary_kept, what_went
+from engine.sentences import DOUBTS, OWN_FORMAT, calibration_found, svm_found, svm_verdict, vocabulary_kept, what_went
 from engine.store import RunStore
+from engine.visible import visible
 
 if TYPE_CHECKING:
     from engine.inference import Prediction
@@ -84,24 +85,24 @@ def follow(store: RunStore, run: Run) -> Run:
 def _show_event(progress: Progress, task: Any, event: Event, loaded: ModelLoaded | None) -> None:
     if isinstance(event, RunStarted):
         progress.update(task, description=f"preparing on {event.device_name} in {event.precision}")
-        progress.console.print(Text(f"{event.device_name}, {event.precision}: {event.precision_reason}"))
+        progress.console.print(_shown(f"{event.device_name}, {event.precision}: {event.precision_reason}"))
     elif isinstance(event, ModelLoaded):
         progress.update(task, total=event.total_steps, description="measuring the dense base")
     elif isinstance(event, Notice):
-        progress.console.print(Text(event.message))
+        progress.console.print(_shown(event.message))
     elif isinstance(event, VocabularyTrimmed):
-        progress.console.print(Text(vocabulary_kept(event.report)))
+        progress.console.print(_shown(vocabulary_kept(event.report)))
     elif isinstance(event, SvmMeasured):
-        progress.console.print(Text(svm_found(event.report)))
+        progress.console.print(_shown(svm_found(event.report)))
     elif isinstance(event, Compacted):
-        progress.console.print(Text(what_went(event, loaded)))
+        progress.console.print(_shown(what_went(event, loaded)))
     elif isinstance(event, StepLogged):
         words = f"loss {event.loss:.3f}, density {event.density:.2f}"
         progress.update(task, completed=event.step, description=words, eta=f"ETA {event.eta_s:,.0f} s")
     elif isinstance(event, Evaluated) and event.measurement.accuracy is not None:
         accuracy, latency = event.measurement.accuracy, event.measurement.latency_ms.p50
         progress.console.print(
-            Text(f"step {event.step}: validation accuracy {accuracy * 100:.1f} %, latency {latency:.2f} ms")
+            _shown(f"step {event.step}: validation accuracy {accuracy * 100:.1f} %, latency {latency:.2f} ms")
         )
 
 
@@ -149,26 +150,34 @@ def print_runs(runs: Sequence[Run]) -> None:
         steps = f"{run.step} / {run.total_steps}" if run.total_steps else "-"
         began = datetime.fromtimestamp(run.created_at).strftime("%Y-%m-%d %H:%M")
         cells = (run.run_id, run.state, run.config.recipe, run.config.model.base, steps, percent(accuracy), began)
-        table.add_row(*(Text(cell) for cell in (*cells, run.config.name)))
+        table.add_row(*(_shown(cell) for cell in (*cells, run.config.name)))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def print_run(run: Run) -> None:
-    """Print one run: its result as a table, dense against pruned, or its state and error."""
+def print_run(run: Run, events: Sequence[Event] = ()) -> None:
+    """Print one run: its result as a table, dense against pruned, or its state and error; and what was taken out last.
+
+    Args:
+        events: what the run has said of its model (`ModelLoaded`) and of making it smaller (`Compacted`), in order.
+    """
     console = Console()
-    console.print(Text(f"{run.run_id}  {run.title}: {run.state}"))
+    console.print(_shown(f"{run.run_id}  {run.title}: {run.state}"))
+    loaded = next((event for event in reversed(events) if isinstance(event, ModelLoaded)), None)
+    compacted = next((event for event in reversed(events) if isinstance(event, Compacted)), None)
+    if compacted is not None:
+        console.print(_shown(what_went(compacted, loaded)), soft_wrap=True)
     if run.result is not None:
         print_result(console, run.result)
         return
     if run.total_steps:
         console.print(f"step {run.step} of {run.total_steps}")
     if run.error is not None:
-        console.print(Text(f"{run.error.message}\n{run.error.next_step}"))
+        console.print(_shown(f"{run.error.message}\n{run.error.next_step}"))
 
 
 def print_result(console: Console, result: RunResult) -> None:
     """Print dense base against pruned student, and what the run cost."""
-    table = Table("", "dense", "student", title=Text(f"{result.recipe} of {result.base}"))
+    table = Table("", "dense", "student", title=_shown(f"{result.recipe} of {result.base}"))
     for words, dense, student in _rows(result.dense, result.student):
         table.add_row(words, dense, student)
     console.print(table)
@@ -176,7 +185,7 @@ def print_result(console: Console, result: RunResult) -> None:
     basis = ", ".join(f"{part} {how}" for part, how in result.energy_basis.items())
     sizes = result.data.sizes
     console.print(
-        Text(
+        _shown(
             f"speed-up {result.speedup:.2f}x (FLOPs ceiling {result.speedup_ceiling:.2f}x) in {result.precision} on "
             f"{result.device_name}\n"
             f"{result.duration_s:.0f} s, {energy:.3g} Wh ({basis}), {result.emissions_kg * 1000:.3g} g CO2eq "
@@ -187,9 +196,11 @@ def print_result(console: Console, result: RunResult) -> None:
         soft_wrap=True,
     )
     if result.svm is not None:
-        console.print(Text(f"{svm_found(result.svm)} {svm_verdict(result)}"), soft_wrap=True)
+        console.print(_shown(f"{svm_found(result.svm)} {svm_verdict(result)}"), soft_wrap=True)
+    if result.calibration is not None:
+        console.print(_shown(calibration_found(result.calibration)), soft_wrap=True)
     if not result.stock:
-        console.print(Text(f"{OWN_FORMAT} {result.run_id}"), soft_wrap=True)
+        console.print(_shown(f"{OWN_FORMAT} {result.run_id}"), soft_wrap=True)
 
 
 def _rows(dense: Measurement, student: Measurement) -> list[tuple[str, str, str]]:
@@ -214,14 +225,21 @@ def percent(share: float | None) -> str:
 
 
 def print_predictions(predictions: "Sequence[Prediction]") -> None:
-    """Print one line a text: label, confidence, and the text's beginning."""
+    """Print one line a text: label, or why there is none, confidence, and the text's beginning."""
     table = Table("topic", "confidence", "ms", "text")
     for prediction in predictions:
         text = " ".join(prediction.text.split())
         shown = text if len(text) <= 100 else text[:99] + "…"
         note = f" (read in {prediction.windows} windows)" if prediction.windows > 1 else ""
         note += " (its end was not read)" if prediction.truncated else ""
+        note += f" (not sure: {DOUBTS[prediction.doubt]})" if prediction.doubt else ""
+        label = f"not sure ({prediction.label}?)" if prediction.doubt else prediction.label
         table.add_row(
-            Text(prediction.label), percent(prediction.confidence), f"{prediction.latency_ms:.2f}", Text(shown + note)
+            _shown(label), percent(prediction.confidence), f"{prediction.latency_ms:.2f}", _shown(shown + note)
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _shown(text: str) -> Text:
+    """Take a text as it is, without markup, and without what a terminal would obey."""
+    return Text(visible(text))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.config import PruningConfig
-from engine.events import Compacted, ModelLoaded, RunResult, SvmReport, VocabularyReport
+from engine.events import CalibrationReport, Compacted, Doubt, ModelLoaded, RunResult, SvmReport, VocabularyReport
 
 OWN_FORMAT = (
     "No stock BERT has layers like these, so the model is saved in Chhatni's own format, which stock transformers cannot load. "
@@ -118,3 +118,21 @@ def _widths(sizes: Sequence[int]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+DOUBTS: dict[Doubt, str] = {
+    "no letters": "the text holds no letters",
+    "other language": "the text does not look like the language of the training texts",
+    "low probability": "no topic is probable enough",
+}
+"""Why an answer is unsure; the rule is `engine.calibration.doubt`."""
+
+
+def calibration_found(report: CalibrationReport) -> str:
+    """Say how far the probabilities can be believed and how often the model is sure."""
+    right = "" if report.sure_accuracy is None else f" and is right in {report.sure_accuracy * 100:.1f} % of those"
+    return (
+        f"Calibrated on {report.fitted_on:,} validation texts (temperature {report.temperature:.2f}): expected calibration error "
+        f"{report.ece * 100:.1f} % on {report.measured_on:,} test texts, before {report.ece_before * 100:.1f} %. It is sure of "
+        f"{report.sure * 100:.1f} % of them{right}."
+    )

@@ -6,9 +6,10 @@ from typing import Protocol
 import torch
 from transformers import BertForSequenceClassification
 
+from engine.calibration import fit_calibration
 from engine.data import Split
 from engine.evaluation import measure, measure_latency, predict_logits, scores
-from engine.events import Latency, Measurement
+from engine.events import CalibrationReport, Latency, Measurement
 from engine.preparation import Prepared
 
 
@@ -52,6 +53,15 @@ class Yardstick:
     def test_scores(self, model: BertForSequenceClassification, texts: Encoded) -> tuple[float, float] | None:
         """Return accuracy and macro-F1 on the test split; asked for once, at the end."""
         return self._scores(model, texts.test_ids, texts.pad_id, self._prepared.data.test)
+
+    def calibration(self, model: BertForSequenceClassification, texts: Encoded) -> CalibrationReport | None:
+        """Calibrate the finished student on the validation split, or return None for a shape without meaning."""
+        if not self._prepared.shows_accuracy:
+            return None
+        data = self._prepared.data
+        pairs = [(texts.validation_ids, data.validation), (texts.test_ids, data.test)]
+        logits = [(predict_logits(model, ids, texts.pad_id).numpy(), split) for ids, split in pairs]
+        return fit_calibration(data.train, *logits)
 
     def latencies(self, small: BertForSequenceClassification, budget_s: float = 1.0) -> tuple[Latency, Latency]:
         """Time dense base and student in turns, in the run's precision."""

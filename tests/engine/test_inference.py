@@ -14,6 +14,7 @@ from transformers import BertModel
 
 from engine import bases
 from engine.errors import CheckpointError
+from engine.events import CalibrationReport
 from engine.inference import MAX_CHARACTERS, MAX_WINDOWS, OVERLAP, Classifier, Prediction, load_classifier
 from engine.tokenization import longest_covered, window_starts
 from tests.engine.hub import running_hub
@@ -62,6 +63,28 @@ def test_what_is_known_of_a_classifier(classifier: Classifier) -> None:
     assert classifier.parameters == sum(parameter.numel() for parameter in tiny_model().parameters())
     assert classifier.size_bytes == 4 * classifier.parameters
     assert classifier.max_length == POSITIONS
+
+
+def test_a_text_in_a_wrong_encoding_is_read_as_it_was_meant(classifier: Classifier) -> None:
+    wrong = TEXTS[0].encode("utf-8").decode("cp866")
+    meant, found = classifier.classify([TEXTS[0], wrong])
+    assert found.text == wrong, "a person sees what was given"
+    assert found.probabilities == pytest.approx(meant.probabilities, abs=1e-6)
+
+
+def test_calibration_divides_the_logits_and_withholds_by_the_rule(classifier: Classifier) -> None:
+    report = CalibrationReport(
+        temperature=2.0, ece_before=0.2, ece=0.1, fitted_on=9, measured_on=9, languages=("mr",), language_margin=4.0
+    )
+    calibrated = Classifier(tiny_model(positions=POSITIONS), tiny_tokenizer(POSITIONS), POSITIONS, report)
+    plain = Classifier(tiny_model(positions=POSITIONS), tiny_tokenizer(POSITIONS), POSITIONS)
+    texts = [TEXTS[0], "दिल्ली में भारी बारिश के कारण यातायात ठप हो गया है", "123 !"]
+    for before, after in zip(plain.classify(texts), calibrated.classify(texts), strict=True):
+        roots = {label: share**0.5 for label, share in before.probabilities.items()}
+        whole = sum(roots.values())
+        assert after.probabilities == pytest.approx({label: root / whole for label, root in roots.items()}, abs=1e-5)
+    assert [each.doubt for each in calibrated.classify(texts)][1:] == ["other language", "no letters"]
+    assert plain.classify(texts)[1].doubt in ("", "low probability"), "without a calibration no language is foreign"
 
 
 def test_a_batch_of_mixed_lengths_says_what_single_texts_say(classifier: Classifier) -> None:

@@ -1,9 +1,15 @@
-"""What the command line prints of answers."""
+"""What the command line prints of answers and runs."""
+
+from pathlib import Path
 
 import pytest
 
+from engine.config import RunConfig
 from engine.inference import Prediction
-from engine.reports import print_predictions
+from engine.reports import print_predictions, print_run
+from engine.store import RunStore
+from tests.engine.fake_training import model_loaded
+from tests.engine.mask_events import compacted
 
 
 def answer(text: str, windows: int, truncated: bool) -> Prediction:
@@ -17,3 +23,25 @@ def test_a_text_read_in_windows_says_how_many_and_whether_its_end_was_read(capsy
     assert "(read in 3 windows)" in long
     assert "end was not read" not in long
     assert "(read in 32 windows) (its end was not read)" in longest
+
+
+def test_an_unsure_answer_says_so_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    print_predictions([answer("दिल्ली में बारिश", 1, False)._replace(doubt="other language"), answer("क्रिकेट", 1, False)])
+    unsure, sure = [line for line in capsys.readouterr().out.splitlines() if "Sports" in line]
+    assert "not sure (Sports?)" in unsure
+    assert "(not sure: the text does not look like the language of the training texts)" in unsure
+    assert "not sure" not in sure
+
+
+def test_a_run_is_shown_with_the_widths_it_ended_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = RunStore(tmp_path / "runs.db")
+    run = store.create(RunConfig(), "cpu")
+    print_run(
+        run, [model_loaded(40), compacted(10, {0: range(12), 1: range(12)}), compacted(30, {0: range(8), 1: range(4)})]
+    )
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert run.run_id in first
+    assert second.startswith("Step 30: FFN 16 -> 4 to 8 in 2 layers"), "the last of them counts"
+    print_run(run)
+    assert "FFN" not in capsys.readouterr().out
+    store.close()

@@ -456,7 +456,8 @@ def test_the_saved_model_is_stock(dataset: Path, base: Path, tmp_path: Path) -> 
     assert pieces == ["[CLS]", "सामना", "विजय", "1", "[SEP]"]
     answer = load_classifier("run-1", tmp_path).classify(["सामना विजय 1"])[0]
     expected = torch.tensor(list(answer.probabilities.values()))
-    assert torch.allclose(torch.tensor(logits).softmax(dim=-1), expected, atol=1e-5)
+    assert result.calibration is not None
+    assert torch.allclose((torch.tensor(logits) / result.calibration.temperature).softmax(dim=-1), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("stop_at", [5, 10])
