@@ -6,6 +6,7 @@ is the one door for outside input: it raises `ConfigError` with all complaints a
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from unicodedata import category
 
 import pycountry
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -129,7 +130,8 @@ class DistillationConfig(Part):
 class TrainingConfig(Part):
     """The loop: how long, how fast, on what."""
 
-    epochs: Annotated[int, Field(ge=1, le=1000, title="Epochs")] = 10
+    epochs: Annotated[int, Field(ge=1, le=1000, title="Epochs")] = 3
+    """As in fine-tuning BERT: Devlin et al. 2018, appendix A.3, recommends 2 to 4."""
     max_steps: Annotated[int | None, Field(ge=1, le=10_000_000, title="Maximum steps")] = None
     """Ends training after this many optimizer steps, whatever ``epochs`` says."""
     batch_size: Annotated[int, Field(ge=1, le=4096, title="Batch size")] = 32
@@ -177,7 +179,7 @@ class RunConfig(Part):
     @field_validator("name")
     @classmethod
     def _one_line(cls, value: str) -> str:
-        return " ".join(value.split())
+        return " ".join("".join(" " if category(sign) == "Cc" else sign for sign in value).split())
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "RunConfig":

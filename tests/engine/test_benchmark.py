@@ -86,7 +86,7 @@ def test_a_result_says_how_it_came_about(everything: dict[str, Any], folder: Pat
     assert result["settings"]["model"] == str(folder)
     assert result["settings"]["shapes"] == [[1, 16]]
     assert (result["device"], result["precisions"], result["threads"]) == ("cpu", ["fp32", "bf16"], 1)
-    assert result["device_name"].endswith("1 threads")
+    assert result["device_name"].endswith("1 thread")
     assert result["versions"]["torch"] == torch.__version__.partition("+")[0] or "+" in result["versions"]["torch"]
     assert {"commit", "dirty"} <= set(result)
     assert list(result["sections"]) == ["latency", "step", "run", "throughput"]
@@ -137,7 +137,7 @@ def test_only_what_is_asked_for_is_measured_and_told(
     monkeypatch.setattr(benchmark, "vocabulary_report", report)
     result = run_bench(settings_of(folder, sections=("vocabulary",), tokenizer="some/where"), tmp_path, heard.append)
     assert result["sections"] == {"vocabulary": {"data": "starter", "tokens_kept": 7}}
-    assert asked == ["some/where", 2076, tmp_path], "the training split alone"
+    assert asked == ["some/where", 10204, tmp_path], "the training split alone"
     assert [words.partition(":")[0] for words in heard] == ["vocabulary"]
 
 

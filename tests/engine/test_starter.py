@@ -1,16 +1,20 @@
 """The shipped starter, and the parts of its training."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from engine.alteration import alter, encode_loosely
 from engine.bases import STARTER
 from engine.config import DataConfig
 from engine.data import load_data
 from engine.inference import load_classifier
+from engine.model import random_model
 from engine.shapes import read_shape
-from engine.starter import SHAPE, SvmTeacher, alter, encode_loosely
+from engine.starter import SEED, SHAPE, SvmTeacher
 from engine.storage import folder_bytes
 from engine.tokenization import encode, learn_tokenizer
 
@@ -59,3 +63,22 @@ def test_the_teacher_knows_its_own_texts(tmp_path: Path) -> None:
     logits = teacher.logits(split.texts[:50])
     assert logits.shape == (50, 12)
     assert logits.argmax(dim=-1).tolist() == pytest.approx(split.labels[:50])
+
+
+def test_the_head_start_tells_topics_apart_by_their_words(tmp_path: Path) -> None:
+    data = load_data(DataConfig(), 0, tmp_path)
+    tokenizer = learn_tokenizer(data.train.texts, 3000, 64)
+    models = [random_model(replace(SHAPE, vocabulary=3000), data.labels, SEED, len(tokenizer)) for _ in range(2)]
+    before = models[0].bert.embeddings.word_embeddings.weight.clone()
+    for model in models:
+        torch.manual_seed(SEED)
+        SvmTeacher(data.train).give_head_start(model, tokenizer)
+    after = models[0].bert.embeddings.word_embeddings.weight
+    assert torch.equal(after, models[1].bert.embeddings.word_embeddings.weight), "the same seed, the same start"
+    added = (after - before).detach()
+    ids = {word: tokenizer.get_vocab()[word] for word in ("क्रिकेट", "सामना", "पोलिसांनी")}
+
+    def alike(one: str, other: str) -> float:
+        return float(torch.cosine_similarity(added[ids[one]], added[ids[other]], dim=0))
+
+    assert alike("क्रिकेट", "सामना") > alike("क्रिकेट", "पोलिसांनी") + 0.3
