@@ -7,6 +7,7 @@ asked for.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from engine.compaction import Kept
 from engine.config import PruningConfig
 from engine.masks import UnitMask, ZeroWeights
 from engine.movement import MovementPruner, top_share
-from engine.pruning import DensitySchedule
+from engine.pruning import DensitySchedule, Evidence
 from engine.shapes import kept_neurons
 
 BLOCK = 32
@@ -174,6 +175,11 @@ def attention_matrices(attention: nn.Module) -> dict[str, nn.Linear]:
     return {name: anyway.get_submodule(name) for name in ("self.query", "self.key", "self.value", "output.dense")}
 
 
+def _share_kept(masks: Sequence[UnitMask]) -> float:
+    """Return the share of the units of several masks that stay; 0 where there are none."""
+    return sum(mask.kept for mask in masks) / max(1, sum(mask.selection.numel() for mask in masks))
+
+
 class HybridPruner(MovementPruner):
     """Keeps in every layer the same share of FFN neurons and of attention, each by its own scores.
 
@@ -207,6 +213,12 @@ class HybridPruner(MovementPruner):
             layer._replace(heads=attention.heads())
             for layer, attention in zip(super().kept(), self.attentions, strict=True)
         )
+
+    def evidence(self) -> Evidence:
+        found = super().evidence()
+        if self.config.attention_unit == "head":
+            return found._replace(head_scores=[each.masks[0].mask_scores.detach() for each in self.attentions])
+        return found._replace(kept_weights=[_share_kept(attention.masks) for attention in self.attentions])
 
     def bake(self, copy: BertForSequenceClassification) -> None:
         for layer, attention in zip(copy.bert.encoder.layer, self.attentions, strict=True):

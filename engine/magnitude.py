@@ -8,6 +8,7 @@ By weight this makes nothing smaller or faster on dense hardware. By neuron it d
 taken out at once, and all later steps run on the smaller model.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from transformers import BertForSequenceClassification
 from engine.compaction import Kept, layer_sizes, whole
 from engine.config import PruningConfig
 from engine.masks import ZeroWeights
-from engine.pruning import DensitySchedule, Pruner, rounding_note
+from engine.pruning import DensitySchedule, Evidence, Pruner, rounding_note
 from engine.shapes import kept_neurons
 
 
@@ -43,6 +44,7 @@ class MagnitudePruner(Pruner):
         super().__init__(model, config, schedule)
         self.iterations = schedule.iterations(config.iterations)
         self._widths = [width for _, width in layer_sizes(model)]  # the model itself may be smaller after a resume
+        self._importances: list[Tensor] = []  # of the neurons there were before the last iteration
         self.note = rounding_note(self._widths, config)
 
     def before_step(self, step: int) -> Kept | None:
@@ -56,6 +58,12 @@ class MagnitudePruner(Pruner):
         self._silence(kept)
         return kept
 
+    def turns(self) -> Collection[int]:
+        return self.iterations
+
+    def evidence(self) -> Evidence:
+        return Evidence(self._importances)
+
     def importance(self, layer: Any) -> Tensor:
         """Return what the neurons of a layer are ranked by, shape (neurons,)."""
         return magnitudes(layer)
@@ -64,11 +72,12 @@ class MagnitudePruner(Pruner):
     def _choose(self, density: float) -> Kept:
         """Name the most important neurons of every layer at this density."""
         chosen = []
-        for unit, layer, width in zip(whole(self.model), self.model.bert.encoder.layer, self._widths, strict=True):
+        self._importances = [self.importance(layer) for layer in self.model.bert.encoder.layer]
+        for unit, importance, width in zip(whole(self.model), self._importances, self._widths, strict=True):
             count = kept_neurons(width, self.schedule.final_density, self.config.width_multiple)
             if density > self.schedule.final_density:
                 count = max(count, kept_neurons(width, density))
-            best = self.importance(layer).topk(min(count, len(unit.neurons))).indices
+            best = importance.topk(min(count, len(unit.neurons))).indices
             chosen.append(unit._replace(neurons=tuple(best.sort().values.tolist())))
         return tuple(chosen)
 
@@ -94,11 +103,11 @@ class WeightPruner(Pruner):
         self.iterations = schedule.iterations(config.iterations)
         self.zero_share = 0.0
         """Share of the encoder's matrices that is held at zero."""
-        self._matrices = [
-            module.weight
-            for module in model.bert.encoder.modules()
-            if isinstance(module, nn.Linear) and module.weight.numel()
+        self._by_layer = [
+            [module.weight for module in layer.modules() if isinstance(module, nn.Linear) and module.weight.numel()]
+            for layer in model.bert.encoder.layer
         ]
+        self._matrices = [weight for weights in self._by_layer for weight in weights]
         self._zeros: ZeroWeights | None = None
 
     def before_step(self, step: int) -> None:
@@ -108,6 +117,15 @@ class WeightPruner(Pruner):
             self._hold()
         elif self._zeros is None and step > min(self.iterations):
             self._hold()
+
+    def turns(self) -> Collection[int]:
+        return self.iterations
+
+    def evidence(self) -> Evidence:
+        counts = [[int(weight.count_nonzero()) for weight in weights] for weights in self._by_layer]
+        sizes = [sum(weight.numel() for weight in weights) for weights in self._by_layer]
+        shares = [sum(count) / max(1, size) for count, size in zip(counts, sizes, strict=True)]
+        return Evidence(kept_weights=shares)
 
     def after_step(self) -> None:
         if self._zeros is not None:

@@ -13,7 +13,7 @@ from transformers import BertForSequenceClassification
 from engine.compaction import Kept, whole
 from engine.config import PruningConfig
 from engine.masks import MaskedFeedForward, UnitMask
-from engine.pruning import DensitySchedule, Pruner
+from engine.pruning import DensitySchedule, Evidence, Pruner, rounding_note
 from engine.shapes import kept_neurons
 
 
@@ -34,6 +34,7 @@ class MovementPruner(Pruner):
     def __init__(self, model: BertForSequenceClassification, config: PruningConfig, schedule: DensitySchedule) -> None:
         super().__init__(model, config, schedule)
         self.feed_forwards = [MaskedFeedForward(layer) for layer in model.bert.encoder.layer]
+        self.note = rounding_note([mask.selection.numel() for mask in self.masks], config)
 
     @property
     def masks(self) -> list[UnitMask]:
@@ -57,6 +58,9 @@ class MovementPruner(Pruner):
     def kept(self) -> Kept:
         neurons = [tuple(mask.indices().tolist()) for mask in self.masks]
         return tuple(layer._replace(neurons=index) for layer, index in zip(whole(self.model), neurons, strict=True))
+
+    def evidence(self) -> Evidence:
+        return Evidence([mask.mask_scores.detach() for mask in self.masks])
 
     def detach(self) -> None:
         for feed_forward in self.feed_forwards:

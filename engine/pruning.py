@@ -8,8 +8,9 @@ The methods: movement.py (block movement), hybrid.py, soft_cutoff.py, magnitude.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 from transformers import BertForSequenceClassification
@@ -75,6 +76,17 @@ class DensitySchedule:
         }
 
 
+class Evidence(NamedTuple):
+    """What the mask of now was chosen by: one entry a layer of the model of now, or none at all."""
+
+    neuron_scores: Sequence[Tensor] = ()
+    """Each of shape (neurons,)."""
+    head_scores: Sequence[Tensor] = ()
+    """Each of shape (heads,)."""
+    kept_weights: Sequence[float] = ()
+    """Share of the weights that stay, where they go one by one (of all matrices) or in blocks (of the attention's)."""
+
+
 class Pruner:
     """One rule for what stays; this one keeps everything."""
 
@@ -105,6 +117,14 @@ class Pruner:
     def kept(self) -> Kept:
         """Return the units that the masks of now let through, in the model's numbering of now."""
         return whole(self.model)
+
+    def turns(self) -> Collection[int]:
+        """Return the steps before which the mask is chosen anew, ascending."""
+        return range(self.schedule.warmup_steps, self.schedule.cooldown_start + 1)
+
+    def evidence(self) -> Evidence:
+        """Return what the mask was chosen by; right after `before_step`, ahead of making the model smaller."""
+        return Evidence()
 
     def bake(self, copy: BertForSequenceClassification) -> None:
         """Write into the weights of a plain copy of the model what masks do that leaving out units does not."""

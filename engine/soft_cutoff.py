@@ -32,6 +32,7 @@ class SoftCutoffPruner(MovementPruner):
 
     def __init__(self, model: BertForSequenceClassification, config: PruningConfig, schedule: DensitySchedule) -> None:
         super().__init__(model, config, schedule)
+        self.note = None  # each layer finds its own width, and rounding leaves their sum
         self._widths = [mask.selection.numel() for mask in self.masks]
         device = model.classifier.weight.device
         self._order = torch.tensor(_order_of_ties(self._widths), device=device)

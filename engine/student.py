@@ -21,9 +21,10 @@ from engine.config import PruningConfig
 from engine.dropping import keep_outer_layers, layers_to_drop
 from engine.errors import TrainingError
 from engine.evaluation import collate
-from engine.events import Compacted, Notice, VocabularyReport, VocabularyTrimmed
+from engine.events import Compacted, MaskMoved, Notice, VocabularyReport, VocabularyTrimmed
 from engine.preparation import Prepared
 from engine.pruning import DensitySchedule, Pruner, make_pruner
+from engine.snapshots import picture_steps, take_picture
 from engine.tokenization import encode
 from engine.vocabulary import Vocabulary, measure_vocabulary, trim_embedding, trim_vocabulary
 
@@ -58,6 +59,9 @@ class Student:
             self.kept = keep_outer_layers(self._base, dropped)
             compact_in_place(self.model, self.kept)
         self.pruner = make_pruner(self.model, config, self.schedule)
+        self._picture_steps = picture_steps(self.pruner.turns() if self.pruner else ())
+        self._masked = False
+        """Whether anything has been masked yet."""
 
     def _trim_vocabulary(self) -> None:
         """Go on with the tokens that the training texts use; the dense base keeps all of its own."""
@@ -97,7 +101,7 @@ class Student:
         compact_in_place(twin, kept)
         return twin
 
-    def before_step(self, step: int, optimizer: torch.optim.Optimizer) -> Iterator[Compacted | Notice]:
+    def before_step(self, step: int, optimizer: torch.optim.Optimizer) -> Iterator[MaskMoved | Compacted | Notice]:
         """Prepare optimizer step ``step``, counted from 0: set masks, and shrink model and optimizer where units go for good.
 
         Raises:
@@ -107,6 +111,9 @@ class Student:
         if pruner is None or pruner.settled:
             return
         kept = pruner.before_step(step)
+        if step in self._picture_steps or (pruner.density < 1.0 and not self._masked):
+            yield self._picture(step, pruner, kept)
+        self._masked = self._masked or pruner.density < 1.0
         last = step >= self.schedule.cooldown_start
         if kept is not None:
             difference = self._compare(pruner, kept, texts=64 if last else 16)
@@ -122,6 +129,11 @@ class Student:
             yield self.describe(step, difference, by_name=last)
         if last and pruner.note:
             yield Notice(message=pruner.note)
+
+    def _picture(self, step: int, pruner: Pruner, kept: Kept | None) -> MaskMoved:
+        """Describe the mask of now; ``kept`` is what `Pruner.before_step` said."""
+        after = compose(self.kept, pruner.kept() if kept is None else kept)
+        return take_picture(step, pruner.density, self._base, self.kept, after, pruner.evidence())
 
     def at_start(self) -> Iterator[VocabularyTrimmed | Compacted]:
         """Say what went before the first step."""
@@ -173,6 +185,7 @@ class Student:
             "kept": [list(layer) for layer in self.kept],
             "settled": bool(self.pruner and self.pruner.settled),
             "density": self.pruner.density if self.pruner else None,
+            "masked": self._masked,
             "vocabulary": self.vocabulary_report.model_dump(mode="json") if self.vocabulary_report else None,
         }
 
@@ -192,6 +205,7 @@ class Student:
         self.model.load_state_dict(weights)
         if self.pruner is not None:
             self.pruner.density = facts["density"]
+            self._masked = facts.get("masked", facts["density"] < 1.0)  # states saved by an older version do not say
             if facts["settled"]:
                 self.pruner.settle()
 

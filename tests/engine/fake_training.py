@@ -23,6 +23,8 @@ from engine.events import (
     Evaluated,
     Event,
     Latency,
+    LayerMask,
+    MaskMoved,
     Measurement,
     ModelLoaded,
     Notice,
@@ -31,6 +33,7 @@ from engine.events import (
     RunResult,
     RunStarted,
     RunStopped,
+    ScoreCounts,
     SplitReport,
     StepLogged,
     SvmMeasured,
@@ -188,6 +191,22 @@ def every_event(run_id: str = "a") -> list[Event]:
                 texts_changed=0.5,
                 label_agreement=None,
             )
+        ),
+        MaskMoved(
+            step=7,
+            density=0.5,
+            layers=(
+                LayerMask(
+                    layer=0,
+                    neurons=9,
+                    heads=2,
+                    kept_neurons="0501",
+                    kept_heads="01",
+                    scores=ScoreCounts(low=-0.5, high=1.5, kept=(0, 3), gone=(6, 0), cut_off=0.75),
+                    head_scores=(0.25, -1e-9),
+                ),
+                LayerMask(layer=1, neurons=9, heads=2, kept_neurons="ff01", kept_heads="03", kept_weights=0.5),
+            ),
         ),
         Compacted(
             step=7,

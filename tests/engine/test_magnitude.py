@@ -13,7 +13,7 @@ from transformers import BertForSequenceClassification
 from engine.compaction import Kept, compact, compact_in_place, layer_sizes, max_logit_difference, plain_copy, whole
 from engine.config import PruningConfig
 from engine.evaluation import count_parameters
-from engine.events import Notice
+from engine.events import Compacted, MaskMoved, Notice
 from engine.magnitude import MagnitudePruner, WeightPruner, magnitudes
 from engine.pruning import DensitySchedule, make_pruner
 from engine.shapes import kept_neurons
@@ -123,8 +123,8 @@ def test_moments_of_what_stays_are_not_touched_when_the_rest_goes(method: str) -
         )
         for name, parameter in run.model.named_parameters()
     }
-    first = list(run.student.before_step(6, run.optimizer))
-    assert len(first) == 1
+    first = [type(event) for event in run.student.before_step(6, run.optimizer)]
+    assert first == [MaskMoved, Compacted]
     kept = {
         f"bert.encoder.layer.{place}.{name}": (dimension, torch.tensor(unit.neurons))
         for place, unit in enumerate(run.student.kept)
