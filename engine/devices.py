@@ -27,17 +27,23 @@ def lock_name(device: str) -> str:
 
 
 def _sees_gpu() -> bool:
-    """Ask NVML, which answers in milliseconds where torch would take seconds to import."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
-        return False  # torch would see none either
+    return gpu_count() > 0
+
+
+def gpu_count() -> int:
+    """Return how many GPUs torch will see; NVML answers in milliseconds where torch would take seconds to import."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1"):
+        return 0
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return False  # no driver
+        return 0  # no driver
     try:
-        return int(pynvml.nvmlDeviceGetCount()) > 0
+        count = int(pynvml.nvmlDeviceGetCount())
+        return count if visible is None else min(count, len(visible.split(",")))
     except pynvml.NVMLError:
-        return False
+        return 0
     finally:
         pynvml.nvmlShutdown()
 

@@ -72,15 +72,17 @@ def device_name(device: torch.device) -> str:
     """Return what the maker calls the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'' if count == 1 else 's'}"
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()}, {torch.get_num_threads()} threads"
+                return f"{line.partition(':')[2].strip()}, {threads}"
     except OSError:
         pass  # not Linux: the architecture has to do
     import platform
 
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{platform.processor() or platform.machine()}, {threads}"
 
 
 def prepare(config: RunConfig, device: torch.device, folder: Path, home: Path) -> Iterator[Event | Prepared]:

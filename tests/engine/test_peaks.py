@@ -27,7 +27,7 @@ def test_known_cards(name: str, fp16: float) -> None:
 
 
 def test_unknown_cards_and_formats_have_no_peak() -> None:
-    for name in ("NVIDIA A10G", "NVIDIA H200 NVL", "AMD EPYC, 1 threads", ""):
+    for name in ("NVIDIA A10G", "NVIDIA H200 NVL", "AMD EPYC, 1 thread", ""):
         assert find_peak(name) is None
         assert peak_flops(name, "fp16") is None
     assert peak_flops("Tesla T4", "bf16") is None
