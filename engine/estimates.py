@@ -91,6 +91,29 @@ class BreakEven:
     reason: str
 
 
+def mean_power_w(result: RunResult) -> float | None:
+    """Return what a run drew on average, in watts; None where it has no energy reading."""
+    if result.duration_s <= 0 or result.energy_kwh <= 0:
+        return None
+    return result.energy_kwh * 3.6e6 / result.duration_s
+
+
+def text_energy_kwh(result: RunResult, latency_ms: float, device: str) -> float | None:
+    """Estimate the energy of one text: the run's mean power x latency; None where the run's power says nothing of it.
+
+    It leans on what `break_even` leans on: that serving draws the power training drew.
+
+    Args:
+        result: of the run that made the model.
+        latency_ms: measured of that text.
+        device: where the text was classified, ``cpu`` or ``cuda``; the power of another device would be no guess at all.
+    """
+    watts = mean_power_w(result)
+    if watts is None or result.device.partition(":")[0] != device:
+        return None
+    return watts * latency_ms / 1000 / 3.6e6
+
+
 def break_even(result: RunResult) -> BreakEven:
     """Compute the break-even point from measured latency and the run's mean power.
 
@@ -104,9 +127,9 @@ def break_even(result: RunResult) -> BreakEven:
         return BreakEven(
             None, "What was pruned became zeros in matrices of the same size: no FLOPs are saved, so it never repays."
         )
-    if result.duration_s <= 0 or result.energy_kwh <= 0:
+    watts = mean_power_w(result)
+    if watts is None:
         return BreakEven(None, "The run has no energy reading.")
-    watts = result.energy_kwh * 3.6e6 / result.duration_s
     saved_ms = _per_text_ms(result, dense=True) - _per_text_ms(result, dense=False)
     if saved_ms <= 0:
         return BreakEven(

@@ -1,106 +1,191 @@
-"""Try it: Marathi text in, topics out, from one or several checkpoints side by side. What is pasted is shown as plain text."""
+"""Try it: Marathi text in, topics out, from one or several checkpoints side by side. What is pasted is shown as plain text.
+
+The address may hold the text and the models: `?text=...&model=ID&model=ID`.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
 from engine import answers
 from engine.errors import ChhatniError
+from engine.events import RunResult
 from engine.export import to_csv
 from engine.sentences import OWN_FORMAT
 from pages.shared import topics, words
-from pages.shared.classify import LIMIT_CHARACTERS, Outcome, classify_file, classify_text
+from pages.shared.classify import LIMIT_CHARACTERS, FileOutcome, Outcome, classify_file, classify_text, explain_text
+from pages.shared.language import say
+from pages.shared.outcome import show_outcome, show_words
 from pages.shared.studio import finished, show_error, store_and_runs
 from pages.shared.uploads import KINDS
 
-MODELS, TEXT, ANSWERS, TABLE = "try_models", "try_text", "try_answers", "try_table"
+if TYPE_CHECKING:
+    from engine.saliency import Saliency
+
+MODELS, TEXT, ASKED, TABLE, SHADE = "try_models", "try_text", "try_asked", "try_table", "try_shade"
+LENGTH = "try_length"
+"""How many characters a text had of which only the beginning was kept."""
+ADDRESS = "try_address"
+"""What the address held when it was last looked at."""
 SIDE_BY_SIDE = 3
+LINK_CHARACTERS = 2000
+"""Characters of a text that the address holds; a longer one stays out of it."""
+
+
+class Asked(NamedTuple):
+    """A text that was classified, and the answers."""
+
+    text: str
+    outcomes: list[Outcome]
+    weighed: "dict[str, Saliency | str]"
+    """What the words contributed, by source, as far as that has been computed."""
 
 
 def use_sample() -> None:
     """Put the sample that was chosen into the text box."""
     if st.session_state["try_sample"]:
         st.session_state[TEXT] = st.session_state["try_sample"]
+        st.session_state.pop(LENGTH, None)
 
 
-def show_outcome(outcome: Outcome) -> None:
-    """Draw what one model said."""
-    with st.container(border=True, height="stretch"):
-        st.caption(words.escape(outcome.title))
-        if outcome.prediction is None:
-            st.error(words.escape(outcome.error), icon=":material/error:")
-            return
-        said = outcome.prediction
-        st.markdown(f"### {words.escape(topics.marathi(said.label))}")
-        st.markdown(f"{words.escape(topics.english(said.label))} · **{words.percent(said.confidence)}**")
-        names = {label: topics.bilingual(label) for label in said.probabilities}
-        data = answers.probability_frame(said.probabilities, names)
-        st.altair_chart(answers.probability_chart(data), width="stretch", key=f"bars_{outcome.source}")
-        passes = "one pass" if outcome.passes == 1 else f"median of {outcome.passes} passes"
-        st.caption(
-            f"{words.milliseconds(said.latency_ms)} measured, one text, {passes} · {said.tokens:,} tokens read · "
-            f"{words.count(outcome.parameters)} parameters, {words.size(outcome.size_bytes)}"
-        )
-        if said.windows > 1:
-            st.caption(
-                f":material/view_week: Longer than this model reads at once: read in {said.windows} windows that overlap; "
-                "the probabilities are their mean."
-            )
-        if said.truncated:
-            st.caption(":material/content_cut: The end of the text was not read.")
+def shorten() -> None:
+    """Keep as much of a pasted text as the models are given: a browser that holds millions of characters grows slow."""
+    length = len(st.session_state[TEXT])
+    st.session_state.pop(LENGTH, None)
+    if length > LIMIT_CHARACTERS:
+        st.session_state[LENGTH] = length
+        st.session_state[TEXT] = st.session_state[TEXT][:LIMIT_CHARACTERS]
 
 
-def one_text(titles: dict[str, str]) -> None:
+def read_address(titles: dict[str, str]) -> None:
+    """Take models and text from the address when it has changed since it was last looked at."""
+    asked = st.query_params.get_all("model")
+    text = st.query_params.get("text", "")
+    if st.session_state.get(ADDRESS) != (asked, text):
+        known = [each for each in dict.fromkeys(asked) if each in titles][:SIDE_BY_SIDE]
+        if known:
+            st.session_state[MODELS] = known
+        if text:
+            st.session_state[TEXT] = text[:LINK_CHARACTERS]
+            st.session_state.pop(LENGTH, None)
+        st.session_state[ADDRESS] = (asked, text)
+    unknown = [each for each in asked if each not in titles]
+    if unknown:
+        told = say("There is no finished model {model}; it was left out.", model=words.escape(unknown[0][:80]))
+        st.warning(told, icon=":material/help:")
+    if len(text) > LINK_CHARACTERS:
+        told = say("The text in the address was cut to its first {limit} characters.", limit=f"{LINK_CHARACTERS:,}")
+        st.warning(told, icon=":material/content_cut:")
+
+
+def write_address(text: str, models: list[str]) -> None:
+    """Make the address a link to this text and these models; a text that is too long stays out of it."""
+    st.query_params["model"] = models
+    short = text if len(text) <= LINK_CHARACTERS else ""
+    if short:
+        st.query_params["text"] = short
+    else:
+        st.query_params.pop("text", None)
+    st.session_state[ADDRESS] = (models, short)
+
+
+def ask(text: str, titles: dict[str, str]) -> None:
+    """Have a text classified by the chosen models and keep the answers."""
+    chosen = list(st.session_state[MODELS])
+    with st.spinner(say("Loading the model and reading the text")):
+        outcomes = classify_text(text, {key: titles[key] for key in chosen}, store.home)
+    st.session_state[ASKED] = Asked(text, outcomes, {})
+    write_address(text, chosen)
+
+
+def one_text(titles: dict[str, str], results: dict[str, RunResult]) -> None:
     """Draw the text box, its samples and the answers."""
     st.selectbox(
-        "Sample texts",
-        ["", *topics.SAMPLES],
-        format_func=lambda text: text or "Choose a headline, or write below",
+        say("Sample texts"),
+        ["", *topics.SAMPLES, *topics.ODD],
+        format_func=topics.sample,
         key="try_sample",
         on_change=use_sample,
     )
+    hint = "येथे मराठी मजकूर लिहा किंवा चिकटवा"
     st.text_area(
-        "Marathi text", key=TEXT, height=140, placeholder="येथे मराठी मजकूर लिहा किंवा चिकटवा", persist_state="session"
+        say("Marathi text"), key=TEXT, height=140, placeholder=hint, on_change=shorten, persist_state="session"
     )
-    text = st.session_state[TEXT].strip()
-    chosen = st.session_state[MODELS]
-    pressed = st.button("Classify", type="primary", icon=":material/category:", disabled=not chosen, key="classify")
-    if pressed and not text:
-        st.session_state.pop(ANSWERS, None)
-        st.info("There is no text yet. Write or paste one, or choose a sample.", icon=":material/edit:")
-    elif pressed:
-        with st.spinner("Loading the model and reading the text"):
-            st.session_state[ANSWERS] = (text, classify_text(text, {key: titles[key] for key in chosen}, store.home))
-    if ANSWERS not in st.session_state:
-        return
-    asked, outcomes = st.session_state[ANSWERS]
-    if len(asked) > LIMIT_CHARACTERS:
-        st.warning(
-            f"The text has {len(asked):,} characters; only the first {LIMIT_CHARACTERS:,} were given to the models.",
-            icon=":material/content_cut:",
+    if LENGTH in st.session_state:
+        told = say(
+            "The text had {length} characters; only the first {limit} were kept.",
+            length=f"{st.session_state[LENGTH]:,}",
+            limit=f"{LIMIT_CHARACTERS:,}",
         )
-    if asked != text:
+        st.warning(told, icon=":material/content_cut:")
+    text = st.session_state[TEXT].strip()
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        pressed = st.button(
+            say("Classify"),
+            type="primary",
+            icon=":material/category:",
+            disabled=not st.session_state[MODELS],
+            key="classify",
+        )
+        shade = st.checkbox(
+            say("Shade words"),
+            value=True,
+            key=SHADE,
+            persist_state="session",
+            help=say(
+                "Shades each word by what it added to the probability of the topic, or took from it: integrated gradients, "
+                "from the same text without words."
+            ),
+        )
+    if pressed and not text:
+        st.session_state.pop(ASKED, None)
+        st.info(say("There is no text yet. Write or paste one, or choose a sample."), icon=":material/edit:")
+    elif pressed:
+        ask(text, titles)
+    if ASKED in st.session_state:
+        show_answers(st.session_state[ASKED], text, results, shade=shade)
+
+
+def show_answers(asked: Asked, text: str, results: dict[str, RunResult], *, shade: bool) -> None:
+    """Draw the answers side by side, and when all stand there, their words."""
+    if asked.text != text:
         with st.container(border=True):
-            st.caption("The answers below are for this text")
-            st.text(asked if len(asked) <= 600 else asked[:600] + " …")
-    for column, outcome in zip(st.columns(len(outcomes)), outcomes, strict=True):
+            st.caption(say("The answers below are for this text"))
+            st.text(asked.text if len(asked.text) <= 600 else asked.text[:600] + " …")
+    places = []
+    for column, outcome in zip(st.columns(len(asked.outcomes)), asked.outcomes, strict=True):
         with column:
-            show_outcome(outcome)
+            places.append(show_outcome(outcome, results.get(outcome.source)))
+    if not shade:
+        return
+    for place, outcome in zip(places, asked.outcomes, strict=True):
+        if place is None or outcome.prediction is None:
+            continue
+        with place:
+            if outcome.source not in asked.weighed:
+                with st.spinner(say("Weighing the words")):
+                    found = explain_text(asked.text, outcome.source, outcome.prediction.label, store.home)
+                asked.weighed[outcome.source] = found
+            show_words(asked.weighed[outcome.source])
 
 
 def one_file(titles: dict[str, str]) -> None:
     """Draw the upload, its progress and the table that comes out."""
     upload = st.file_uploader(
-        "File of texts",
+        say("File of texts"),
         type=[*KINDS, "txt"],
-        help="A table (CSV, TSV, JSONL, Parquet or Excel) with a column of texts, or plain text with one text a line. "
-        "It is read here and not kept.",
+        help=say(
+            "A table (CSV, TSV, JSONL, Parquet or Excel) with a column of texts, or plain text with one text a line. "
+            "It is read here and not kept."
+        ),
     )
-    column = st.text_input("Text column", key="try_column", placeholder="found by itself")
-    source = st.selectbox("Model", list(titles), format_func=titles.__getitem__, key="try_file_model")
+    column = st.text_input(say("Text column"), key="try_column", placeholder=say("found by itself"))
+    source = st.selectbox(say("Model"), list(titles), format_func=titles.__getitem__, key="try_file_model")
     pressed = st.button(
-        "Classify the file", type="primary", icon=":material/table:", disabled=upload is None, key="classify_file"
+        say("Classify the file"), type="primary", icon=":material/table:", disabled=upload is None, key="classify_file"
     )
     if pressed and upload is not None:
-        bar = st.progress(0.0, text="Loading the model")
+        bar = st.progress(0.0, text=say("Loading the model"))
         try:
             st.session_state[TABLE] = classify_file(
                 upload.name, upload.getvalue(), column.strip() or None, source, store.home, bar.progress
@@ -109,15 +194,19 @@ def one_file(titles: dict[str, str]) -> None:
             st.session_state.pop(TABLE, None)
             show_error(error)
         bar.empty()
-    if TABLE not in st.session_state:
-        return
-    found = st.session_state[TABLE]
+    if TABLE in st.session_state:
+        show_table(st.session_state[TABLE])
+
+
+def show_table(found: FileOutcome) -> None:
+    """Draw what was said of the texts of a file, and how many each topic has."""
     if found.left_out:
-        st.warning(
-            f"{found.left_out:,} texts after the first {len(found.predictions):,} were left out. "
-            "For longer files: python -m engine classify --file FILE",
-            icon=":material/content_cut:",
+        left_out = say(
+            "{left_out} texts after the first {limit} were left out. For longer files: python -m engine classify --file FILE",
+            left_out=f"{found.left_out:,}",
+            limit=f"{len(found.predictions):,}",
         )
+        st.warning(left_out, icon=":material/content_cut:")
     for note in found.notes:
         st.text(note)
     table = answers.answers_frame(found.predictions, topics.MARATHI)
@@ -138,7 +227,7 @@ def one_file(titles: dict[str, str]) -> None:
         counts = answers.topics_frame(found.predictions)
         st.dataframe(counts, width="stretch", hide_index=True, key="try_counts")
         st.download_button(
-            "Download as CSV",
+            say("Download as CSV"),
             to_csv(table),
             file_name="chhatni-topics.csv",
             mime="text/csv",
@@ -147,32 +236,28 @@ def one_file(titles: dict[str, str]) -> None:
         )
 
 
-st.title("Try it", anchor=False)
+st.title(say("Try it"), anchor=False)
 store, runs = store_and_runs(states=["done"])
-names = {"starter": "Starter (ships with the studio)"}
-names |= {
-    run.run_id: f"{run.title} · {run.run_id}" for run, result in finished(runs) if result.student.accuracy is not None
-}
-wanted = st.query_params.get("model")
-if MODELS not in st.session_state or (wanted in names and st.session_state.get("try_wanted") != wanted):
-    st.session_state[MODELS] = [wanted] if wanted in names else ["starter"]
-st.session_state["try_wanted"] = wanted
-st.session_state[MODELS] = [each for each in st.session_state[MODELS] if each in names]
+done = finished(runs)
+names = {"starter": say("Starter (ships with the studio)")}
+names |= {run.run_id: f"{run.title} · {run.run_id}" for run, result in done if result.student.accuracy is not None}
+read_address(names)
+st.session_state[MODELS] = [each for each in st.session_state.get(MODELS, ["starter"]) if each in names]
 st.session_state.setdefault(TEXT, "")
-text_tab, file_tab = st.tabs(["One text", "A file"])
+text_tab, file_tab = st.tabs([say("One text"), say("A file")])
 with text_tab:
     st.multiselect(
-        "Models",
+        say("Models"),
         list(names),
         format_func=names.__getitem__,
         key=MODELS,
         max_selections=SIDE_BY_SIDE,
         persist_state="session",
-        help="Up to three, side by side.",
+        help=say("Up to three, side by side."),
     )
-    for run, result in finished(runs):
+    for run, result in done:
         if run.run_id in st.session_state[MODELS] and not result.stock:
             st.caption(f":material/info: {words.escape(f'{run.title}. {OWN_FORMAT} {run.run_id}')}")
-    one_text(names)
+    one_text(names, {run.run_id: result for run, result in done})
 with file_tab:
     one_file(names)

@@ -11,7 +11,9 @@ from engine.errors import ChhatniError
 from pages.shared.uploads import keep_upload
 
 if TYPE_CHECKING:
+    from engine.events import CalibrationReport
     from engine.inference import Classifier, Prediction
+    from engine.saliency import Saliency
 
 LIMIT_CHARACTERS = 100_000
 """Characters of a pasted text that a model is given."""
@@ -36,6 +38,11 @@ class Outcome(NamedTuple):
     error: str
     passes: int = 0
     """Passes whose median latency is shown."""
+    device: str = ""
+    """Where the model computed: cpu or cuda."""
+    calibration: "CalibrationReport | None" = None
+    sure_from: float = 0.0
+    """The probability, 0 to 1, below which an answer is unsure."""
 
 
 class FileOutcome(NamedTuple):
@@ -56,6 +63,8 @@ def _load(source: str, home: Path) -> "Classifier":
 
 def classify_text(text: str, titles: Mapping[str, str], home: Path) -> list[Outcome]:
     """Ask each model about a text: one pass to warm up, then `PASSES` or one; the one of median latency counts."""
+    from engine.calibration import unsure_below
+
     outcomes = []
     for source, title in titles.items():
         try:
@@ -67,8 +76,31 @@ def classify_text(text: str, titles: Mapping[str, str], home: Path) -> list[Outc
             outcomes.append(Outcome(source, title, None, 0, 0, str(error)))
         else:
             said = sorted(passes, key=lambda each: each.latency_ms)[count // 2]
-            outcomes.append(Outcome(source, title, said, model.parameters, model.size_bytes, "", count))
+            outcomes.append(
+                Outcome(
+                    source,
+                    title,
+                    said,
+                    model.parameters,
+                    model.size_bytes,
+                    "",
+                    passes=count,
+                    device=model.device.type,
+                    calibration=model.calibration,
+                    sure_from=unsure_below(len(model.labels)),
+                )
+            )
     return outcomes
+
+
+def explain_text(text: str, source: str, label: str, home: Path) -> "Saliency | str":
+    """Weigh the words of a text for a label; a sentence where that cannot be done."""
+    from engine.saliency import explain
+
+    try:
+        return explain(_load(source, home), text[:LIMIT_CHARACTERS], label)
+    except ChhatniError as error:
+        return str(error)
 
 
 def classify_file(
