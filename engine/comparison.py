@@ -46,7 +46,7 @@ def runs_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
             "Dataset": config.data.source,
             "Started": None if run.started_at is None else datetime.fromtimestamp(run.started_at, UTC),
         }
-        row |= _results(result, country) if result is not None else dict.fromkeys(_RESULT_COLUMNS)
+        row |= _results(result, country) if result is not None else dict.fromkeys(RESULT_COLUMNS)
         row |= {
             "Epochs": config.training.epochs,
             "Maximum steps": config.training.max_steps,
@@ -55,15 +55,15 @@ def runs_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
             "Seed": config.training.seed,
         }
         rows.append(row)
-    table = pd.DataFrame(rows, columns=[*_SETTING_COLUMNS, *_RESULT_COLUMNS, *_LOOP_COLUMNS])
-    numbers = {name: "float64" for name in _RESULT_COLUMNS if name not in _TEXT_RESULTS}
+    table = pd.DataFrame(rows, columns=[*_SETTING_COLUMNS, *RESULT_COLUMNS, *_LOOP_COLUMNS])
+    numbers = {name: "float64" for name in RESULT_COLUMNS if name not in _TEXT_RESULTS}
     return table.astype(numbers | {"Maximum steps": "float64"})
 
 
 _SETTING_COLUMNS = ("Run", "Title", "State", "Setting", "Method", "Base", "Dataset", "Started")
 _LOOP_COLUMNS = ("Epochs", "Maximum steps", "Batch size", "Maximum length (tokens)", "Seed")
 _TEXT_RESULTS = ("Device", "Precision", "Grid", "Format")
-_RESULT_COLUMNS = (
+RESULT_COLUMNS = (
     "Accuracy (%)",
     "Macro-F1 (%)",
     "SVM accuracy (%)",
@@ -105,7 +105,7 @@ def _results(result: RunResult, country: str | None) -> dict[str, object]:
         country or result.country,
         "stock BERT" if result.stock else "Chhatni's own",
     )
-    return dict(zip(_RESULT_COLUMNS, values, strict=True))
+    return dict(zip(RESULT_COLUMNS, values, strict=True))
 
 
 def setting_of(run: Run, result: RunResult) -> str:
@@ -174,29 +174,6 @@ def table_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame
     return table
 
 
-def trade_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row a measured student: setting, run, accuracy (%), latency (ms), speed-up, and whether it is on the front.
-
-    On the Pareto front stands who is beaten by nobody in both accuracy and latency.
-    """
-    found: list[tuple[str, str, float, float, float]] = []
-    for run in runs:
-        accuracy = None if run.result is None else accuracy_of(run.result)
-        if run.result is not None and accuracy is not None:
-            result = run.result
-            found.append((result.recipe, run.run_id, accuracy, result.student.latency_ms.p50, result.speedup))
-    places = [(accuracy, latency) for _, _, accuracy, latency, _ in found]
-    rows = [(*row, not any(_beats(other, place) for other in places)) for row, place in zip(found, places, strict=True)]
-    return frame(
-        rows, setting="object", run="object", accuracy="float64", latency="float64", speedup="float64", front="bool"
-    )
-
-
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Tell whether ``one`` (accuracy, latency) is at least as good in both and better in one."""
-    return one != other and one[0] >= other[0] and one[1] <= other[1]
-
-
 def speed_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """Return setting, whose and speed-up, with each one's FLOPs ceiling: the paper's rows and the newest of ours."""
     rows: list[tuple[str, str, float, float]] = []
@@ -210,13 +187,20 @@ def speed_frame(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def emissions_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
-    """Return label, setting, energy (Wh) and emissions (grams) of every finished run given."""
+    """Return label, run, energy (Wh), emissions (grams) and parameters (M, student's and dense) of every finished run given."""
     rows = []
     for run in runs:
         if run.result is not None:
             grams = 1000 * emissions_at(run.result, country)
-            rows.append((f"{run.config.recipe} · {run.run_id[-4:]}", run.run_id, 1000 * run.result.energy_kwh, grams))
-    return frame(rows, label="object", run="object", energy="float64", grams="float64")
+            sizes = (run.result.student.parameters / 1e6, run.result.dense.parameters / 1e6)
+            rows.append((label_of(run), run.run_id, 1000 * run.result.energy_kwh, grams, *sizes))
+    numbers = dict.fromkeys(("energy", "grams", "parameters", "dense"), "float64")
+    return frame(rows, label="object", run="object", **numbers)
+
+
+def label_of(run: Run) -> str:
+    """Name a run shortly: its setting and the end of its id."""
+    return f"{run.config.recipe} · {run.run_id[-4:]}"
 
 
 def curves_frame(curves: Mapping[str, Sequence[Evaluated | StepLogged]], limit: int = 200) -> pd.DataFrame:
@@ -287,3 +271,8 @@ def curve(stored: Sequence[StoredEvent]) -> list[Evaluated | StepLogged]:
         if isinstance(item.event, Evaluated | StepLogged):
             found[item.event.step] = item.event
     return [found[step] for step in sorted(found)]
+
+
+def thin_curve(stored: Sequence[StoredEvent], limit: int = 200) -> list[Evaluated | StepLogged]:
+    """Return as many points of `curve` as a drawing needs."""
+    return thin(curve(stored), limit)

@@ -7,26 +7,6 @@ from engine.charts import ACCENT, MUTED, ORANGE, PADDING, VIOLET, Chart, axis
 from engine.comparison import OURS, PAPER
 
 
-def trade_chart(data: pd.DataFrame) -> Chart:
-    """Draw accuracy against latency, with a line through the runs that no other run beats in both."""
-    x = alt.X("latency:Q", title="Student latency, p50 (ms)", scale=alt.Scale(zero=False, padding=56), axis=axis())
-    y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=alt.Scale(zero=False, padding=16), axis=axis())
-    tooltip = [
-        alt.Tooltip("setting:N", title="Setting"),
-        alt.Tooltip("run:N", title="Run"),
-        alt.Tooltip("accuracy:Q", title="Accuracy (%)", format=".2f"),
-        alt.Tooltip("latency:Q", title="Latency, p50 (ms)", format=".3f"),
-        alt.Tooltip("speedup:Q", title="Speed-up (x)", format=".2f"),
-    ]
-    base = alt.Chart(data)
-    front = base.transform_filter("datum.front").mark_line(color=ACCENT, strokeDash=[4, 3], strokeWidth=1.2)
-    dots = base.mark_point(filled=True, size=90, color=ACCENT, opacity=0.85)
-    names = base.mark_text(align="right", dx=-8, dy=-7, color=MUTED, fontSize=11, limit=140)
-    return alt.layer(
-        front.encode(x, y, order="latency:Q"), dots.encode(x, y, tooltip=tooltip), names.encode(x, y, text="setting:N")
-    ).properties(height=300, padding=PADDING)
-
-
 def speed_chart(data: pd.DataFrame) -> Chart:
     """Draw speed-ups as bars, the paper's grey and ours in the accent colour, each with its ceiling as a tick."""
     y = alt.Y("setting:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160))
@@ -46,7 +26,9 @@ def speed_chart(data: pd.DataFrame) -> Chart:
     ]
     base = alt.Chart(data)
     bars = base.mark_bar(cornerRadiusEnd=2).encode(x, y, offset, colour, tooltip=tooltip)
-    ticks = base.mark_tick(color=ORANGE, thickness=3).encode(alt.X("ceiling:Q"), y, offset, tooltip=tooltip)
+    ticks = base.mark_tick(color=ORANGE, thickness=3).encode(
+        alt.X("ceiling:Q", title="Speed-up (x); tick: FLOPs ceiling"), y, offset, tooltip=tooltip
+    )
     return alt.layer(bars, ticks).properties(height=alt.Step(15), padding=PADDING)
 
 
@@ -63,25 +45,39 @@ def emissions_chart(data: pd.DataFrame) -> Chart:
     return bars.properties(height=alt.Step(22), padding=PADDING)
 
 
+def parameters_chart(data: pd.DataFrame) -> Chart:
+    """Draw one bar a run: the student's parameters, with the dense model's as a tick."""
+    y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=220))
+    x = alt.X("parameters:Q", title="Parameters (millions); tick: dense model", axis=axis())
+    tooltip = [
+        alt.Tooltip("run:N", title="Run"),
+        alt.Tooltip("parameters:Q", title="Parameters (M)", format=",.3f"),
+        alt.Tooltip("dense:Q", title="Dense model (M)", format=",.3f"),
+    ]
+    base = alt.Chart(data)
+    bars = base.mark_bar(color=ACCENT, cornerRadiusEnd=2).encode(x, y, tooltip=tooltip)
+    ticks = base.mark_tick(color=MUTED, thickness=3).encode(
+        alt.X("dense:Q", title="Parameters (millions); tick: dense model"), y, tooltip=tooltip
+    )
+    return alt.layer(bars, ticks).properties(height=alt.Step(22), padding=PADDING)
+
+
 def curves_chart(data: pd.DataFrame, title: str) -> Chart:
     """Lay the curves of several runs over one another, along the share of each run that is done."""
     x = alt.X("progress:Q", title="Share of the run (%)", scale=alt.Scale(domain=[0, 100]), axis=axis(grid=False))
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=axis())
     colours = [ACCENT, ORANGE, VIOLET, MUTED, "#b0568f", "#4d86c6", "#8f8a2f", "#c2514f"]
-    colour = alt.Color(
-        "run:N",
-        title=None,
-        sort=None,
-        scale=alt.Scale(range=colours),
-        legend=alt.Legend(orient="bottom", columns=2, labelLimit=260),
-    )
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=260, symbolType="stroke", symbolStrokeWidth=2)
+    colour = alt.Color("run:N", title=None, sort=None, scale=alt.Scale(range=colours), legend=legend)
+    dash = alt.StrokeDash("run:N", title=None, sort=None, legend=legend)
     tooltip = [
         alt.Tooltip("run:N", title="Run"),
         alt.Tooltip("step:Q", title="Step", format=",d"),
         alt.Tooltip("value:Q", title=title, format=".4f"),
     ]
-    base = alt.Chart(data)
-    lines = base.mark_line(strokeWidth=2).encode(x, y, colour, alt.StrokeDash("run:N", sort=None, legend=None))
-    return alt.layer(lines, base.mark_point(opacity=0, size=90).encode(x, y, tooltip=tooltip)).properties(
-        height=360, padding=PADDING
-    )
+    # a run that was looked at once has no line, only its point
+    base = alt.Chart(data).transform_joinaggregate(points="count()", groupby=["run"])
+    lines = base.mark_line(strokeWidth=2).encode(x, y, colour, dash)
+    seen = alt.condition("datum.points == 1", alt.value(1), alt.value(0))
+    dots = base.mark_point(filled=True, size=60).encode(x, y, colour, opacity=seen, tooltip=tooltip)
+    return alt.layer(lines, dots).properties(height=440, padding=PADDING)

@@ -1,39 +1,72 @@
-"""Compare: finished runs beside the paper's Table I and beside one another."""
+"""Compare: finished runs beside the paper's Table I and beside one another; base, grid and runs stand in the address."""
 
 import streamlit as st
 
-from engine import comparison, comparison_charts
+from engine import comparison
+from engine.comparison_page import MOST_RUNS, Curves
 from engine.emissions import countries, grid_intensity
 from engine.errors import ChhatniError
-from engine.export import to_csv
 from engine.paper import CITATION, SPEED_NOTE
 from engine.runs import Run
 from engine.sentences import OWN_FORMAT
 from engine.store import RunStore
+from pages.shared import comparison_view as view
+from pages.shared.address import choose, keep
+from pages.shared.language import say
 from pages.shared.studio import finished, invite, show_error, store_and_runs
 from pages.shared.words import escape
 
 RECORDED = ""  # the choice of the grid switcher that leaves emissions as they were recorded
-SHOWN = 8  # runs in the charts when none is selected; more lines than this cannot be told apart
+BASE, GRID, RUNS = "table_base", "grid", "runs"  # in the address and in the session
+LOOK_EVERY_S = 3.0
+FIRST = (
+    "Run",
+    "State",
+    "Setting",
+    "Accuracy (%)",
+    "Parameters (M)",
+    "Latency p50 (ms)",
+    "Speed-up (x)",
+    "Ceiling (x)",
+    "Title",
+)
+"""Columns of the table of all runs that stand where they are seen."""
 
 LONG_NAME = 18
 """Letters of a setting's name that the first column of the table holds by itself."""
 
 
+def choose_base(done: list[Run]) -> str:
+    """Return the base model whose runs fill Table I."""
+    bases = comparison.bases_by_settings(done)
+    keep(BASE, bases, bases[0])
+    if st.session_state[BASE] not in bases:  # what was chosen before is gone
+        choose(BASE, bases[0], bases[0])
+    return st.selectbox(
+        say("Base model of ours"),
+        bases,
+        key=BASE,
+        persist_state="session",
+        on_change=lambda: choose(BASE, st.session_state[BASE], bases[0]),
+    )
+
+
 def choose_grid() -> str | None:
     """Return the country whose grid emissions are computed for, or None for each run's own."""
-    names = {RECORDED: "As recorded", **countries()}
+    names = {RECORDED: say("As recorded"), **countries()}
+    keep(GRID, names, RECORDED)
     chosen = st.selectbox(
-        "Electricity grid",
+        say("Electricity grid"),
         list(names),
         format_func=lambda code: names[code] if code == RECORDED else f"{names[code]} ({code})",
-        key="grid",
+        key=GRID,
         persist_state="session",
-        help="Our emissions are computed again for this country's grid. The paper's stay as printed.",
+        on_change=lambda: choose(GRID, st.session_state[GRID], RECORDED),
+        help=say("Our emissions are computed again for this country's grid. The paper's stay as printed."),
     )
     if not chosen:
         return None
-    st.caption(f"{grid_intensity(chosen):g} g CO₂e per kWh")
+    st.caption(say("{grams} g CO₂e per kWh", grams=f"{grid_intensity(chosen):g}"))
     return chosen
 
 
@@ -52,65 +85,78 @@ def show_table(done: list[Run], base: str, country: str | None) -> None:
         column_config={"_index": st.column_config.TextColumn(width="medium")} if wide else None,
     )
     st.caption(
-        f"Paper: {escape(CITATION)}, as printed. Its method is block movement on all tokens and layers; other methods, dropped "
-        "layers and smaller vocabularies have rows of their own. Ours (tinted): the newest finished run of each setting on this "
-        "base; accuracy on the test split, or on validation where there is no test split. Models, data and machines differ "
-        "unless you chose the paper's: compare differences within a column group, not across."
+        say(
+            "Paper: {citation}, as printed. Its method is block movement on all tokens and layers; other methods, dropped "
+            "layers and smaller vocabularies have rows of their own. Ours (tinted): the newest finished run of each setting on "
+            "this base; accuracy on the test split, or on validation where there is no test split. Models, data and machines "
+            "differ unless you chose the paper's: compare differences within a column group, not across.",
+            citation=escape(CITATION),
+        )
     )
+
+
+def asked_runs(runs: list[Run]) -> list[int]:
+    """Return the rows of the runs that the address names, or that were selected before; say how many are not here."""
+    rows = {run.run_id: row for row, run in enumerate(runs)}
+    wanted = st.query_params.get(RUNS)
+    ids = wanted.split(",")[:MOST_RUNS] if wanted else st.session_state.get(RUNS, [])
+    missing = [run_id for run_id in ids if run_id not in rows]
+    if wanted and missing:
+        st.warning(say("{count} of the runs in the address are not here.", count=len(missing)), icon=":material/help:")
+    return [rows[run_id] for run_id in ids if run_id in rows]
 
 
 def choose_runs(runs: list[Run], base: str, country: str | None) -> list[Run]:
     """Draw the table of all runs and return those selected in it, or else the newest finished ones on a base model."""
+    number = st.column_config.NumberColumn
     table = comparison.runs_frame(runs, country)
     picked = st.dataframe(
         table,
         width="stretch",
         height=min(38 + 35 * len(runs), 390),
         hide_index=True,
-        key="all_runs",
+        key=f"all_runs_{runs[0].run_id}_{len(runs)}",  # rows are known by their place: other runs make another table
         on_select="rerun",
         selection_mode="multi-row",
+        selection_default={"selection": {"rows": asked_runs(runs), "columns": [], "cells": []}},
         placeholder="–",
+        column_order=[*FIRST, *(name for name in table.columns if name not in FIRST)],
         column_config={
             "Started": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
-            "Accuracy (%)": st.column_config.NumberColumn(format="%.2f"),
-            "Macro-F1 (%)": st.column_config.NumberColumn(format="%.2f"),
-            "SVM accuracy (%)": st.column_config.NumberColumn(
-                format="%.2f", help="A linear SVM over character n-grams, trained and tested on the run's own texts."
+            "Accuracy (%)": number(format="%.2f"),
+            "Macro-F1 (%)": number(format="%.2f"),
+            "SVM accuracy (%)": number(
+                format="%.2f",
+                help=say("A linear SVM over character n-grams, trained and tested on the run's own texts."),
             ),
-            "Parameters (M)": st.column_config.NumberColumn(format="%.2f"),
-            "Size (MB)": st.column_config.NumberColumn(format="%.1f"),
-            "Latency p50 (ms)": st.column_config.NumberColumn(format="%.2f"),
-            "Dense p50 (ms)": st.column_config.NumberColumn(format="%.2f"),
-            "Speed-up (x)": st.column_config.NumberColumn(format="%.2f"),
-            "Ceiling (x)": st.column_config.NumberColumn(format="%.2f"),
-            "Energy (Wh)": st.column_config.NumberColumn(format="%.3f"),
-            "Emissions (kg CO2e)": st.column_config.NumberColumn(format="%.6f"),
-            "Duration (s)": st.column_config.NumberColumn(format="%.0f"),
-            "Maximum steps": st.column_config.NumberColumn(format="%d"),
+            "Parameters (M)": number(format="%.2f"),
+            "Size (MB)": number(format="%.1f"),
+            "Latency p50 (ms)": number(format="%.2f"),
+            "Dense p50 (ms)": number(format="%.2f"),
+            "Speed-up (x)": number(format="%.2f"),
+            "Ceiling (x)": number(format="%.2f"),
+            "Energy (Wh)": number(format="%.3f"),
+            "Emissions (kg CO2e)": number(format="%.6f"),
+            "Duration (s)": number(format="%.0f"),
+            "Maximum steps": number(format="%d"),
             "Format": st.column_config.TextColumn(help=escape(OWN_FORMAT) + " RUN"),
         },
     )
-    chosen = [runs[row] for row in picked["selection"]["rows"] if row < len(runs)]
-    left, right = st.columns([0.75, 0.25], vertical_alignment="center")
-    with left:
-        if chosen:
-            st.caption(f"The charts below show the {len(chosen)} selected runs.")
-        else:
-            st.caption(
-                f"The charts below show the newest {SHOWN} finished runs on {escape(base)}. Select rows to choose others."
-            )
-    with right:
-        st.download_button(
-            "Download as CSV",
-            to_csv(table),
-            file_name="chhatni-runs.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            width="stretch",
+    chosen = [runs[row] for row in sorted(picked["selection"]["rows"]) if row < len(runs)]
+    st.session_state[RUNS] = [run.run_id for run in chosen[:MOST_RUNS]]
+    if chosen:
+        st.query_params[RUNS] = ",".join(st.session_state[RUNS])
+        st.caption(say("Runs selected for the charts below: {count}.", count=min(len(chosen), MOST_RUNS)))
+        return chosen[:MOST_RUNS]
+    st.query_params.pop(RUNS, None)
+    st.caption(
+        say(
+            "The charts below show the newest {count} finished runs on {base}. Select rows to choose others.",
+            count=view.SHOWN,
+            base=escape(base),
         )
-    return chosen or [run for run, _ in finished(runs) if run.config.model.base == base][:SHOWN]
+    )
+    return [run for run, _ in finished(runs) if run.config.model.base == base][: view.SHOWN]
 
 
 def show_yardstick(chosen: list[Run]) -> None:
@@ -122,94 +168,71 @@ def show_yardstick(chosen: list[Run]) -> None:
             st.warning(escape(sentence), icon=":material/straighten:")
 
 
-def show_charts(chosen: list[Run], country: str | None) -> None:
-    """Draw the trade between accuracy and latency, the speed-ups beside the paper's, and emissions."""
-    left, right = st.columns(2)
-    with left, st.container(border=True):
-        st.markdown("**Accuracy against latency** (ours; dashed: nobody is better in both)")
-        trade = comparison.trade_frame(chosen)
-        if trade.empty:
-            st.caption("None of these runs has a measured accuracy.")
-        else:
-            st.altair_chart(comparison_charts.trade_chart(trade), width="stretch", key="trade")
-    with right, st.container(border=True):
-        st.markdown("**Speed-up, the paper's and ours**")
-        speeds = comparison_charts.speed_chart(comparison.speed_frame(chosen))
-        st.altair_chart(speeds, width="stretch", key="speeds")
-    with st.container(border=True):
-        st.markdown("**Emissions of each run**")
-        bars = comparison_charts.emissions_chart(comparison.emissions_frame(chosen, country))
-        st.altair_chart(bars, width="stretch", key="emissions")
-
-
-def show_curves(store: RunStore, chosen: list[Run]) -> None:
-    """Lay validation accuracy and loss of the chosen runs over one another."""
-    few = chosen[:SHOWN]
-    left, right = st.columns(2)
-    for side, kind, title in ((left, "evaluated", "Validation accuracy (%)"), (right, "step_logged", "Loss (nats)")):
-        with side, st.container(border=True):
-            st.markdown(f"**{title.partition(' (')[0]} over the run**")
-            curves = {
-                f"{run.config.recipe} · {run.run_id[-4:]}": comparison.curve(store.events(run.run_id, kinds=[kind]))
-                for run in few
-            }
-            data = comparison.curves_frame(curves)
-            st.altair_chart(comparison_charts.curves_chart(data, title), width="stretch", key=f"curves_{kind}")
-    if len(chosen) > SHOWN:
-        st.caption(f"Curves of the first {SHOWN} of {len(chosen)} runs.")
-
-
-def show_break_even(chosen: list[Run]) -> None:
-    """Say after how many texts each pruned model has repaid its own run."""
-    st.markdown("#### Break-even")
-    st.caption(
-        "After how many classified texts has pruning saved the energy its run took? Energy of a text = the run's mean power "
-        "x latency of one text. This supposes that serving draws the power that the run drew."
-    )
-    st.dataframe(
-        comparison.break_even_frame(chosen),
-        width="stretch",
-        hide_index=True,
-        key="break_even",
-        placeholder="–",
-        column_config={"Texts": st.column_config.NumberColumn("Texts until repaid", format="localized")},
-    )
-
-
 def show_speed_note() -> None:
     """Say, folded, why the paper's speed-ups must hold more than structure."""
-    with st.expander("Why the printed speed-ups are not structure alone", icon=":material/speed:"):
+    with st.expander(say("Why the printed speed-ups are not structure alone"), icon=":material/speed:"):
         st.write(SPEED_NOTE)
 
 
-st.title("Compare", anchor=False)
-store, runs = store_and_runs()
-done = [run for run, _ in finished(runs)]
-if not done:
-    invite("No finished run yet. Until there is one, the table holds the paper's rows alone.")
+def watch(store: RunStore, known: int) -> None:
+    """Draw the page anew when another run is done, so that Table I fills by itself."""
+    try:
+        found = len(store.runs(states=["done"]))
+    except ChhatniError as error:
+        show_error(error)
+        return
+    if found != known:
+        st.rerun()
+
+
+def show_nothing_done(runs: list[Run]) -> None:
+    """Draw the page as it is before the first run is done: the paper's figures, and the runs there are."""
+    invite(say("No finished run yet. Until there is one, the table holds the paper's rows alone."))
     empty = comparison.styled(comparison.table_frame([]))
     st.dataframe(empty, width="stretch", height="content", key="table_one", placeholder="–")
-    st.caption(f"{escape(CITATION)}, as printed.")
+    st.caption(say("{citation}, as printed.", citation=escape(CITATION)))
     show_speed_note()
     if runs:
-        st.markdown("#### All runs")
+        st.markdown(f"## {say('All runs')}")
         st.dataframe(comparison.runs_frame(runs), hide_index=True, width="stretch", key="all_runs")
-    st.stop()
-st.markdown("#### The paper's Table I and ours")
-left, right = st.columns([0.7, 0.3])
-with left:
-    bases = comparison.bases_by_settings(done)
-    chosen_base = st.selectbox("Base model of ours", bases, key="table_base", persist_state="session")
-with right:
-    grid = choose_grid()
-show_table(done, chosen_base, grid)
-show_speed_note()
-st.markdown("#### All runs")
-picked_runs = choose_runs(runs, chosen_base, grid)
-show_yardstick(picked_runs)
-show_charts(picked_runs, grid)
-try:
-    show_curves(store, picked_runs)
-except ChhatniError as trouble:
-    show_error(trouble)
-show_break_even(picked_runs)
+
+
+def show_all(store: RunStore, runs: list[Run], done: list[Run]) -> None:
+    """Draw the page."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        title = say("The paper's Table I and ours")
+        st.markdown(f"## {title}")
+        menu = st.container(width="content")
+    left, right = st.columns([0.7, 0.3])
+    with left:
+        base = choose_base(done)
+    with right:
+        grid = choose_grid()
+    show_table(done, base, grid)
+    show_speed_note()
+    st.markdown(f"## {say('All runs')}")
+    chosen = choose_runs(runs, base, grid)
+    show_yardstick(chosen)
+    view.show_charts(chosen, grid)
+    curves: dict[str, Curves] = {}
+    try:
+        curves = view.read_curves(store, chosen)
+        view.show_curves(curves, len(chosen))
+    except ChhatniError as trouble:
+        show_error(trouble)
+    rates = view.show_sweep(runs, base)
+    view.show_break_even(chosen)
+    with menu:
+        view.show_downloads(store, runs, chosen, base, country=grid, curves=curves, rates=rates)
+
+
+st.title(say("Compare"), anchor=False)
+store, runs = store_and_runs()
+done = [run for run, _ in finished(runs)]
+if done:
+    show_all(store, runs, done)
+else:
+    show_nothing_done(runs)
+if any(run.active for run in runs):
+    finished_now = sum(run.state == "done" for run in runs)
+    st.fragment(watch, run_every=LOOK_EVERY_S)(store, finished_now)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from engine import answers, comparison, comparison_charts, drawing
+from engine import answers, comparison, comparison_charts, drawing, trade
 from engine.config import PruningConfig, RunConfig
 from engine.emissions import recompute
 from engine.estimates import break_even, estimate, texts_passed
-from engine.events import DataReport, EnergySplit, Latency, Measurement, RunResult
+from engine.events import DataReport, Doubt, EnergySplit, Latency, Measurement, RunResult
 from engine.export import to_csv
 from engine.prediction import predict_shape
 from engine.runs import Run
@@ -186,14 +186,37 @@ def test_another_grid_changes_our_emissions_and_not_the_papers() -> None:
 def test_random_weights_leave_accuracy_empty() -> None:
     run = finished(0.5, accuracy=None)
     assert pd.isna(comparison.runs_frame([run]).loc[0, "Accuracy (%)"])
-    assert comparison.trade_frame([run]).empty
+    assert trade.trade_frame([run]).empty
 
 
 def test_front_holds_those_that_nobody_beats() -> None:
     runs = [finished(0.5, run_id=name, accuracy=share) for name, share in (("low", 0.7), ("high", 0.9))]
-    table = comparison.trade_frame(runs).set_index("run")
+    table = trade.trade_frame(runs).set_index("run")
     assert table.loc["high", "front"]
     assert not table.loc["low", "front"]
+
+
+def test_names_of_points_that_coincide_do_not_cover_one_another() -> None:
+    same = [finished(level, run_id=f"{level}") for level in (0.25, 0.5, 0.75)]
+    far = finished(0.9, run_id="far", accuracy=0.2)
+    labels = trade.trade_frame([*same, far]).set_index("run")["label"]
+    assert sorted(labels) == ["", "", "25 % (+2)", "90 %"]
+    assert labels["far"] == "90 %"
+
+
+def test_a_single_point_gets_axes_that_are_wide_enough_for_ticks() -> None:
+    corners = trade.room_frame(trade.trade_frame([finished(0.5)]))
+    assert corners["accuracy"].tolist() == pytest.approx([79.5, 80.5])
+    assert corners["latency"].tolist() == pytest.approx([3.95, 4.05])
+
+
+def test_parameters_stand_beside_those_of_the_dense_base() -> None:
+    row = comparison.emissions_frame([finished(0.5)]).iloc[0]
+    assert row["dense"] == pytest.approx(COMPACT.parameters / 1e6)
+    assert row["parameters"] == pytest.approx(
+        predict_shape(COMPACT, finished(0.5).config.pruning).shape.parameters / 1e6
+    )
+    assert row["label"].startswith("50 %")
 
 
 def with_svm(run: Run, accuracy: float = SVM.accuracy) -> Run:
@@ -348,9 +371,10 @@ def test_charts_of_compare_draw_with_and_without_rows() -> None:
     runs = [finished(0.5), finished(0.25, True, run_id="b")]
     for rows in (runs, []):
         pictures = (
-            comparison_charts.trade_chart(comparison.trade_frame(rows)),
+            trade.trade_chart(trade.trade_frame(rows)),
             comparison_charts.speed_chart(comparison.speed_frame(rows)),
             comparison_charts.emissions_chart(comparison.emissions_frame(rows)),
+            comparison_charts.parameters_chart(comparison.emissions_frame(rows)),
             comparison_charts.curves_chart(comparison.curves_frame({}), "Loss (nats)"),
             drawing.layers_chart(COMPACT, COMPACT),
             drawing.parts_chart(COMPACT, COMPACT),
@@ -377,16 +401,19 @@ class Said(NamedTuple):
     tokens: int
     truncated: bool
     windows: int
+    doubt: Doubt = ""
 
 
 def test_answers_become_rows_with_both_names_of_a_topic() -> None:
-    said = [Said("अ", "Sports", 0.9, 1.0, 5, False, 1), Said("ब", "Other", 0.5, 1.0, 5, True, 3)]
+    said = [Said("अ", "Sports", 0.9, 1.0, 5, False, 1), Said("ब", "Other", 0.5, 1.0, 5, True, 3, "other language")]
     table = answers.answers_frame(said, {"Sports": "क्रीडा"})
     assert table["Topic (Marathi)"].tolist() == ["क्रीडा", "Other"]
     assert table["Probability (%)"].tolist() == [90.0, 50.0]
     assert table["Windows"].tolist() == [1, 3]
     assert table["Cut"].tolist() == [False, True]
-    assert answers.topics_frame([*said, said[0]]).to_dict("list") == {"Topic": ["Sports", "Other"], "Texts": [2, 1]}
+    assert table["Not sure"].tolist() == ["", "the text does not look like the language of the training texts"]
+    counts = answers.topics_frame([*said, said[0]])
+    assert counts.to_dict("list") == {"Topic": ["Sports", "(not sure)"], "Texts": [2, 1]}, "an unsure topic is none"
 
 
 def test_probabilities_are_ranked() -> None:

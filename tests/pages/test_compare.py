@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from engine.emissions import grid_intensity
 from engine.store import RunStore
@@ -34,7 +35,7 @@ def test_ours_stand_beside_the_papers_rows(studio: Open, store: RunStore) -> Non
     table = app.dataframe[0].value
     assert table.loc["50 %", ("Paper", "Accuracy (%)")] == 91.81
     assert table.loc["50 %", ("Ours", "Accuracy (%)")] == pytest.approx(84.0)
-    assert len(app.get("vega_lite_chart")) == 5
+    assert len(app.get("vega_lite_chart")) == 10
 
 
 def test_other_methods_have_rows_of_their_own(studio: Open, store: RunStore) -> None:
@@ -94,6 +95,83 @@ def test_break_even_stands_with_its_basis(studio: Open, store: RunStore) -> None
     assert table.loc["75 %", "Texts"] == pytest.approx(0.0011 * 3.6e6 / (0.0011 * 3.6e6 / 95 * 0.003), abs=1)
     assert "estimated" in table.loc["75 %", "Basis"]
     assert "nothing to repay" in table.loc["Baseline", "Basis"]
+
+
+def selected(app: AppTest) -> str:
+    """Return what the page says of the runs in the charts."""
+    return next(line for line in everything(app).splitlines() if "charts below" in line)
+
+
+def address(app: AppTest, name: str) -> str:
+    """Return one value of the address; AppTest keeps what a test has set as a list and what the page has set as text."""
+    value = app.query_params[name]
+    return value if isinstance(value, str) else value[0]
+
+
+def test_runs_base_and_grid_stand_in_the_address(studio: Open, store: RunStore) -> None:
+    runs = [seed_run(store, config(level), "done") for level in (0.25, 0.5, 0.75)]
+    seed_run(store, config(0.5, model={"base": "compact"}), "done")
+    wanted = f"{runs[0].run_id},{runs[2].run_id}"
+    app = studio("compare", runs=wanted, table_base="compact", grid="NOR")
+    assert "below: 2." in selected(app)
+    assert app.dataframe[-1].value["Run"].tolist() == [runs[2].run_id, runs[0].run_id]
+    assert app.selectbox(key="table_base").value == "compact"
+    assert app.selectbox(key="grid").value == "NOR"
+    app.selectbox(key="grid").set_value("FRA").run()
+    assert address(app, "grid") == "FRA"
+    assert set(address(app, "runs").split(",")) == set(wanted.split(","))
+    app.selectbox(key="grid").set_value("").run()
+    assert "grid" not in app.query_params
+
+
+def test_a_selection_outlives_a_new_run_that_moves_the_rows(studio: Open, store: RunStore) -> None:
+    run = seed_run(store, config(0.25), "done")
+    seed_run(store, config(0.5), "done")
+    app = studio("compare", runs=run.run_id)
+    seed_run(store, config(0.75), "done")
+    app.run()
+    assert app.dataframe[-1].value["Run"].tolist() == [run.run_id]
+
+
+def test_an_address_with_unknown_runs_or_values_is_not_followed(studio: Open, store: RunStore) -> None:
+    seed_run(store, config(0.5), "done")
+    app = studio("compare", runs="nobody,nothing", table_base="<img src=x>", grid="XXX")
+    assert "2 of the runs in the address are not here" in everything(app)
+    assert "newest 8 finished runs" in selected(app)
+    assert app.selectbox(key="table_base").value == "starter"
+    assert app.selectbox(key="grid").value == ""
+
+
+def test_rates_are_drawn_for_one_dataset_at_a_time(studio: Open, store: RunStore) -> None:
+    app = studio("compare")
+    seed_run(store, config(0.0), "done")
+    app = studio("compare")
+    assert "Queue a sweep on Prune" in everything(app)
+    for level in (0.25, 0.5):
+        seed_run(store, config(level), "done")
+    seed_run(store, config(0.5, data={"source": "/data/own.csv"}), "done")
+    app = studio("compare")
+    assert app.selectbox(key="sweep_data").value == "starter"
+    assert "Unpruned model, trained alike" in everything(app)
+    app.selectbox(key="sweep_data").set_value("/data/own.csv").run()
+    assert address(app, "sweep_data") == "/data/own.csv"
+    assert "Dense base, before the run" in everything(app)
+
+
+def test_everything_can_be_taken_along(studio: Open, store: RunStore) -> None:
+    seed_run(store, config(0.5), "done")
+    app = studio("compare")
+    labels = [button.proto.label for button in app.get("download_button")]
+    assert labels == [
+        "Page (HTML)",
+        "Charts (PNG, zip)",
+        "Charts (SVG, zip)",
+        "All runs (CSV)",
+        "Table I (CSV)",
+        "Break-even (CSV)",
+        "Rates (CSV)",
+    ]
+    assert all(button.proto.deferred_file_id for button in app.get("download_button")), "made when pressed, not before"
 
 
 def test_hundreds_of_runs_are_drawn_quickly(studio: Open, store: RunStore) -> None:
