@@ -133,12 +133,16 @@ def latency_chart(data: pd.DataFrame) -> Chart:
     )
 
 
-def density_frame(steps: Sequence[StepLogged]) -> pd.DataFrame:
-    """Return step, series and the share of what the method prunes that is kept (per cent): what stays and what is asked for."""
+def density_frame(steps: Sequence[StepLogged], *, scheduled: bool = True) -> pd.DataFrame:
+    """Return step, series and the share of what the method prunes that is kept (per cent): what stays and what is asked for.
+
+    A fixed cut-off asks for no share, so that there is nothing to hold against the schedule: ``scheduled`` leaves it out.
+    """
     rows: list[tuple[int, str, float]] = []
     for event in thin(steps):
         rows.append((event.step, "Kept", 100 * event.density))
-        rows.append((event.step, "Schedule", 100 * event.density_target))
+        if scheduled:
+            rows.append((event.step, "Schedule", 100 * event.density_target))
     return frame(rows, step="float64", series="object", value="float64")
 
 
@@ -169,7 +173,7 @@ def emissions_chart(data: pd.DataFrame) -> Chart:
         alt.Tooltip("power:Q", title="Power (W)", format=".1f"),
     ]
     x = alt.X("minutes:Q", title="Time metered (minutes)", axis=axis(grid=False))
-    left = alt.Y("emissions:Q", title="Emissions (g CO₂e)", axis=axis(titleColor=ACCENT))
+    left = alt.Y("emissions:Q", title="Emissions (g CO₂e)", axis=axis(titleColor=ACCENT, format=PLAIN))
     right = alt.Y("power:Q", title="Power (W)", axis=axis(titleColor=ORANGE, orient="right", grid=False))
     base = alt.Chart(data)
     area = base.mark_area(color=ACCENT, opacity=0.25, line={"color": ACCENT, "strokeWidth": 2}).encode(x, left)
@@ -227,6 +231,7 @@ def report_frame(report: DataReport) -> pd.DataFrame:
         "duplicates": "Duplicates",
         "leaked": "In another split",
         "kept": "Kept",
+        "repaired": "Encoding repaired",
     }
     rows = [(split, *(getattr(counts, key) for key in names)) for split, counts in report.splits.items()]
     return pd.DataFrame(rows, columns=["Split", *names.values()])
@@ -284,6 +289,10 @@ def _latency_name(measurement: Measurement) -> str:
     return f"Latency, p50 ({timing.batch_size} {texts} of {timing.sequence_length} tokens)"
 
 
+PLAIN = ",~f"
+"""Format of numbers on an axis without trailing zeros: before there is any data, its only number would be 0.000000."""
+
+
 def axis(**settings: Any) -> alt.Axis:
     """Return the axis style that all charts share, changed by ``settings``."""
     shared: dict[str, Any] = {"tickCount": 6, "labelOverlap": True, "titlePadding": 8, "titleFontWeight": "normal"}
@@ -309,14 +318,20 @@ def _lines(
         "series:N",
         title=None,
         scale=alt.Scale(domain=names, range=[colour for colour, _ in series.values()]),
-        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=2, offset=4),
+        legend=alt.Legend(
+            orient="top",
+            columns=alt.ExprRef(expr="width < 340 ? 2 : 0"),  # on a telephone three names do not fit beside one another
+            symbolType="stroke",
+            symbolStrokeWidth=2,
+            offset=4,
+        ),
     )
     dash = alt.StrokeDash(
         "series:N", title=None, scale=alt.Scale(domain=names, range=[dash or [1, 0] for _, dash in series.values()])
     )
     scale = alt.Scale(domain=list(domain)) if domain else alt.Scale(zero=zero, nice=True)
     across = alt.X(f"{field}:Q", title=x_title, axis=axis(grid=False))
-    up = alt.Y("value:Q", title=y_title, scale=scale, axis=axis())
+    up = alt.Y("value:Q", title=y_title, scale=scale, axis=axis(format=PLAIN))
     tooltip = [
         alt.Tooltip(f"{field}:Q", title=x_title, format=x_format),
         alt.Tooltip("series:N", title="Series"),

@@ -1,5 +1,6 @@
 """The events of one run as far as they have been read; each refresh reads only what is new."""
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 from engine.events import Compacted, Evaluated, Event, RunStarted, StepLogged
@@ -11,8 +12,10 @@ E = TypeVar("E")
 class Timeline:
     """Events of one run by class, in order, without what a resumed run has done twice."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, *, recorded: bool = False) -> None:
         self.run_id = run_id
+        self.recorded = recorded
+        """Whether the events come from a recording and not from a run of this studio."""
         self._after = 0
         self._events: dict[type[object], list[Event]] = {}
 
@@ -20,9 +23,14 @@ class Timeline:
         """Read the events since the last call."""
         for stored in store.events(self.run_id, after=self._after):
             self._after = stored.seq
-            if isinstance(stored.event, RunStarted):
-                self._forget_after(stored.event.resumed_at_step or 0)
-            self._events.setdefault(type(stored.event), []).append(stored.event)
+            self.take([stored.event])
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Add events that come after those there are."""
+        for event in events:
+            if isinstance(event, RunStarted):
+                self._forget_after(event.resumed_at_step or 0)
+            self._events.setdefault(type(event), []).append(event)
 
     def all(self, kind: type[E]) -> list[E]:
         """Return every event of a class, oldest first."""

@@ -3,16 +3,8 @@
 import re
 from datetime import datetime
 
-STATE_WORDS = {
-    "queued": "Queued",
-    "starting": "Starting",
-    "training": "Training",
-    "stopping": "Stopping",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "done": "Done",
-    "interrupted": "Interrupted",
-}
+from pages.shared.language import say
+
 STATE_COLOURS = {
     "queued": "gray",
     "starting": "blue",
@@ -49,9 +41,18 @@ def escape(text: str) -> str:
 
 def state_words(state: str, position: int | None) -> str:
     """Say a state; ``position`` is how many runs stand before a queued one, None where nobody knows."""
-    if state != "queued" or position is None:
-        return STATE_WORDS[state]
-    return "Queued, next in turn" if position <= 0 else f"Queued behind {position}"
+    if state == "queued" and position is not None:
+        return say("Queued, next in turn") if position <= 0 else say("Queued behind {position}", position=position)
+    return {
+        "queued": say("Queued"),
+        "starting": say("Starting"),
+        "training": say("Training"),
+        "stopping": say("Stopping"),
+        "stopped": say("Stopped"),
+        "failed": say("Failed"),
+        "done": say("Done"),
+        "interrupted": say("Interrupted"),
+    }[state]
 
 
 def scaled(value: float, unit: str) -> str:
@@ -94,7 +95,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def accuracy(share: float | None) -> str:
     """Write an accuracy, or that there is none to be had."""
-    return "not measured: random weights" if share is None else percent(share, 2)
+    return say("not measured: random weights") if share is None else percent(share, 2)
 
 
 def milliseconds(value: float) -> str:

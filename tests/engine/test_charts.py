@@ -109,6 +109,12 @@ CASES = {
 }
 
 
+def test_the_schedule_is_left_out_where_it_is_no_goal() -> None:
+    steps = [step(number) for number in (1, 2)]
+    assert charts.density_frame(steps)["series"].tolist() == ["Kept", "Schedule"] * 2
+    assert charts.density_frame(steps, scheduled=False)["series"].tolist() == ["Kept", "Kept"]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_specification_is_constant_while_data_changes(name: str) -> None:
     draw, build = CASES[name]

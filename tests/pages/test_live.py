@@ -15,7 +15,8 @@ from tests.pages.seed import config, seed_run, steps
 
 
 def buttons(app: AppTest) -> set[str]:
-    return {button.label for button in app.button}
+    """Return the labels of the buttons that act on a run; those that open a recording stand beside every run."""
+    return {button.label for button in app.button if not (button.key or "").startswith("watch_")}
 
 
 def specification(app: AppTest, number: int) -> dict[str, Any]:
@@ -167,6 +168,16 @@ def test_density_is_named_after_what_the_method_removes(
     assert next(metric.delta for metric in app.metric if metric.label == label) == goal
 
 
+@pytest.mark.parametrize("cut_off", [None, 0.2])
+def test_a_fixed_cut_off_has_no_schedule_to_be_held_against(
+    studio: Open, store: RunStore, cut_off: float | None
+) -> None:
+    run = seed_run(store, config(0.75, pruning={"method": "soft-cutoff", "cut_off": cut_off}), "training")
+    words = everything(studio("live", run=run.run_id))
+    assert ("**Density against its schedule**" in words) == (cut_off is None)
+    assert ("**Density**" in words) == (cut_off is not None)
+
+
 @pytest.mark.parametrize("method", ["wanda", "hybrid"])
 def test_a_format_of_our_own_is_said_where_the_model_is_used(studio: Open, store: RunStore, method: str) -> None:
     run = seed_run(store, config(0.75, pruning={"method": method}), "done")
@@ -305,3 +316,12 @@ def test_hundreds_of_runs_open_in_a_second(studio: Open, store: RunStore) -> Non
     took = time.process_time() - began
     assert len(app.selectbox(key="live_run").options) == 301
     assert took < 1.0, took
+
+
+@pytest.mark.parametrize("state", ["queued", "training", "done"])
+def test_a_run_can_be_taken_along_in_any_state(studio: Open, store: RunStore, state: str) -> None:
+    run = seed_run(store, config(0.5), state)  # type: ignore[arg-type]
+    buttons = studio("live", run=run.run_id).get("download_button")
+    labels = [button.proto.label for button in buttons]
+    assert labels == ["Page (HTML)", "Charts (PNG, zip)", "Charts (SVG, zip)", "Events (CSV)", "Events (JSONL)"]
+    assert all(button.proto.deferred_file_id for button in buttons), "made when pressed, not at every tick"
