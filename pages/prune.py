@@ -7,9 +7,13 @@ from engine.config import RunConfig
 from engine.errors import CheckpointError, ChhatniError, ConfigError, DataError
 from engine.paper import table_settings
 from engine.store import RunStore
-from pages.shared import form, recipe
+from pages.shared import form, player, recipe
+from pages.shared.first_run import first_config, offer_first_run
+from pages.shared.language import say
+from pages.shared.presenter import shortcut
 from pages.shared.preview import show_preview
 from pages.shared.studio import complain, finished, run_label, show_error, store_and_runs
+from pages.shared.sweep_form import Settings, choose_sweep
 
 REFUSED = "refused"  # what the last check before a start has refused: the config and its errors by field
 
@@ -39,7 +43,7 @@ def refuse(config: RunConfig, found: dict[str, str]) -> None:
 
 def start(store: RunStore, config: RunConfig) -> None:
     """Check, start one run and show it."""
-    with st.spinner("Checking data and model"):
+    with st.spinner(say("Checking data and model")):
         found = problems(config)
     if found:
         refuse(config, found)
@@ -51,23 +55,30 @@ def start(store: RunStore, config: RunConfig) -> None:
     st.switch_page("pages/live.py", query_params={"run": run.run_id})
 
 
-def queue_table(store: RunStore, config: RunConfig) -> None:
-    """Check, queue the seven settings of the paper's table with everything else as in the form, and show the first."""
-    with st.spinner("Checking data and model"):
+def queue(store: RunStore, config: RunConfig, settings: Settings) -> None:
+    """Check, queue one run a setting with everything else as in the form, and show the first."""
+    with st.spinner(say("Checking data and model")):
         found = problems(config)
     if found:
         refuse(config, found)
     started: list[str] = []
-    for setting in table_settings():
+    for setting in settings:
         values = config.model_dump()
         for part, changes in setting.items():
             values[part] = values[part] | changes
         try:
             each = RunConfig.parse(values)
-            named = each.model_copy(update={"name": f"{config.name}, {each.recipe}"[:120] if config.name else ""})
+            apart = each.recipe + (f", seed {each.training.seed}" if "training" in setting else "")
+            named = each.model_copy(update={"name": f"{config.name}, {apart}"[:120] if config.name else ""})
             started.append(jobs.start(store, named).run_id)
         except ChhatniError as error:
-            refuse(config, {"": f"{len(started)} of 7 runs were queued, then: {error}"})
+            said = say(
+                "{count} of {total} runs were queued, then: {error}",
+                count=len(started),
+                total=len(settings),
+                error=error,
+            )
+            refuse(config, {"": said})
             return
     st.switch_page("pages/live.py", query_params={"run": started[0]})
 
@@ -75,7 +86,7 @@ def queue_table(store: RunStore, config: RunConfig) -> None:
 store, runs = store_and_runs()
 
 done = finished(runs)
-bases = {run.run_id: f"Run: {run_label(run)}" for run, result in done}
+bases = {run.run_id: say("Run: {label}", label=run_label(run)) for run, result in done}
 recipe.ensure_filled(list(bases))
 if "clone" in st.query_params:
     try:
@@ -83,35 +94,59 @@ if "clone" in st.query_params:
     except ChhatniError as trouble:
         show_error(trouble)
     del st.query_params["clone"]
+if "clone_replay" in st.query_params:
+    recording = player.load(st.query_params["clone_replay"])
+    if isinstance(recording, str):
+        st.warning(recording, icon=":material/help:")
+    else:
+        recipe.fill(recording.header.config, list(bases))
+    del st.query_params["clone_replay"]
 
 config, errors = form.form_errors()
 refused, complaints = st.session_state.get(REFUSED, (None, {}))
 if config is not None and refused == config:
     errors = complaints
 
-st.title("Prune", anchor=False)
+st.title(say("Prune"), anchor=False)
+if not runs:
+    first = first_config()
+    if offer_first_run(complaints if refused == first else {}):
+        start(store, first)
 left, right = st.columns([0.4, 0.6], gap="large")
 with left:
     form.choose_recipe(errors, bases, store.home)
     with st.container(horizontal=True):
-        go = st.button("Start", type="primary", icon=":material/play_arrow:", disabled=config is None)
+        go = st.button(
+            say("Start"),
+            type="primary",
+            icon=":material/play_arrow:",
+            disabled=config is None,
+            shortcut=shortcut("S"),
+            key="start",
+        )
         table = st.button(
-            "Queue the paper's table",
+            say("Queue the paper's table"),
             icon=":material/queue:",
             disabled=config is None,
-            help="Seven runs, one after another: baseline, 25, 50 and 75 %, each level without and with distillation, all by the "
-            "paper's method, block movement. Dataset, base model and the rest are as set here.",
+            help=say(
+                "Seven runs, one after another: baseline, 25, 50 and 75 %, each level without and with distillation, all by "
+                "the paper's method, block movement. Dataset, base model and the rest are as set here."
+            ),
         )
+        sweep = choose_sweep(config)
     complain(errors, "")
     if config is None:
-        st.caption(":red[:material/error: Something above or under Advanced is not possible yet.]")
+        wrong = say("Something above or under Advanced is not possible yet.")
+        st.markdown(f":small[:red[:material/error: {wrong}]]")
     form.choose_rest(errors)
 with right:
     if config is None:
-        st.info("The preview comes back when the settings are possible.", icon=":material/help:")
+        st.info(say("The preview comes back when the settings are possible."), icon=":material/help:")
     else:
         show_preview(config, [run for run, _ in done], store.home)
 if config is not None and go:
     start(store, config)
 if config is not None and table:
-    queue_table(store, config)
+    queue(store, config, table_settings())
+if config is not None and sweep:
+    queue(store, config, sweep)

@@ -6,42 +6,8 @@ import streamlit as st
 
 from engine.config import METHODS, Method
 from pages.shared.fields import number, whole
+from pages.shared.language import say
 from pages.shared.studio import complain
-
-MEANING: dict[Method, str] = {
-    "block-movement": "Learns a score for every FFN neuron while the model is fine-tuned; the lowest go, equally many in each "
-    "layer. The paper's method. Attention stays whole.",
-    "hybrid": "Scores attention heads as well as FFN neurons, so both shrink. With fewer heads the result is a checkpoint of "
-    "our own format, which stock transformers cannot load.",
-    "soft-cutoff": "One cut-off for the scores of all layers, so each layer finds its own width. Where widths differ, the result "
-    "is a checkpoint of our own format, which stock transformers cannot load.",
-    "magnitude": "Removes the FFN neurons with the smallest weights, step by step, with fine-tuning between. It looks at size "
-    "alone, not at what the task needs.",
-    "wanda": "Removes the FFN neurons that pass on least: weights times how strongly training texts activate them. It learns no "
-    "scores, and attention stays whole.",
-    "layer-dropping": "Takes whole layers out before training, the middle ones first. Coarse: a level is rounded to whole "
-    "layers, and what a layer knew is gone at once.",
-}
-"""What each method does and what it cannot do."""
-BLOCKS = (
-    "Scores 32 x 32 blocks of the attention matrices and FFN neurons. Blocks become zeros wherever they stand, which gains no "
-    "speed, and seldom is a whole head freed."
-)
-WEIGHTS = (
-    "Sets the smallest single weights to zero. The matrices keep their size, so the model gets neither smaller nor faster on "
-    "dense hardware."
-)
-SCHEDULES = {"cubic": "Cubic", "linear": "Linear", "exponential": "Exponential", "constant": "One-shot"}
-SCHEDULE_HELP = (
-    "How the density falls between warm-up and cool-down. Cubic: fast, then slower (Zhu & Gupta). Exponential: the same share of "
-    "what is left at each step. One-shot: all at once, when the warm-up ends."
-)
-LAYERS_HELP = (
-    "Taken out before training, the middle ones first, beside what the method removes. With layer dropping the larger of this "
-    "number and the level counts."
-)
-ATTENTION_UNITS = {"head": "Whole heads", "block": "Blocks of 32 x 32"}
-UNITS = {"neuron": "Whole neurons", "weight": "Single weights"}
 
 _SCHEDULE = ("schedule", "initial_density", "warmup_share", "cooldown_share")
 _SCORES = (*_SCHEDULE, "mask_learning_rate", "width_multiple")
@@ -60,25 +26,61 @@ USED: dict[Method, tuple[str, ...]] = {
 def choose_method(errors: Mapping[str, str]) -> None:
     """Draw the choice of the method and say what it does and what it cannot do."""
     st.selectbox(
-        "Method", list(METHODS), format_func=METHODS.__getitem__, key="pruning.method", persist_state="session"
+        say("Method"), list(METHODS), format_func=METHODS.__getitem__, key="pruning.method", persist_state="session"
     )
     st.caption(meaning(st.session_state["pruning.method"]))
     complain(errors, "pruning.method")
 
 
+def meanings() -> dict[Method, str]:
+    """Return what each method does and what it cannot do, with the units it has unless others are chosen."""
+    return {
+        "block-movement": say(
+            "Learns a score for every FFN neuron while the model is fine-tuned; the lowest go, equally many in each layer. "
+            "The paper's method. Attention stays whole."
+        ),
+        "hybrid": say(
+            "Scores attention heads as well as FFN neurons, so both shrink. With fewer heads the result is a checkpoint of "
+            "our own format, which stock transformers cannot load."
+        ),
+        "soft-cutoff": say(
+            "One cut-off for the scores of all layers, so each layer finds its own width. Where widths differ, the result "
+            "is a checkpoint of our own format, which stock transformers cannot load."
+        ),
+        "magnitude": say(
+            "Removes the FFN neurons with the smallest weights, step by step, with fine-tuning between. It looks at size "
+            "alone, not at what the task needs."
+        ),
+        "wanda": say(
+            "Removes the FFN neurons that pass on least: weights times how strongly training texts activate them. It learns "
+            "no scores, and attention stays whole."
+        ),
+        "layer-dropping": say(
+            "Takes whole layers out before training, the middle ones first. Coarse: a level is rounded to whole layers, and "
+            "what a layer knew is gone at once."
+        ),
+    }
+
+
 def meaning(method: Method) -> str:
-    """Say what a method does with the units chosen under Advanced."""
+    """Say what a method does, with the units chosen under Advanced, and what it cannot do."""
     if method == "hybrid" and st.session_state["pruning.attention_unit"] == "block":
-        return BLOCKS
+        return say(
+            "Scores 32 x 32 blocks of the attention matrices and FFN neurons. Blocks become zeros wherever they stand, which "
+            "gains no speed, and seldom is a whole head freed."
+        )
     if method == "magnitude" and st.session_state["pruning.unit"] == "weight":
-        return WEIGHTS
-    return MEANING[method]
+        return say(
+            "Sets the smallest single weights to zero. The matrices keep their size, so the model gets neither smaller nor "
+            "faster on dense hardware."
+        )
+    return meanings()[method]
 
 
 def choose_pruning(errors: Mapping[str, str]) -> None:
     """Draw the settings that the chosen method uses, and any other that something is wrong with."""
     method: Method = st.session_state["pruning.method"]
-    st.caption(f"Pruning: {METHODS[method]}")
+    st.caption(say("Pruning: {method}", method=METHODS[method]))
     shown = [name for name in _DRAWN if name in USED[method] or f"pruning.{name}" in errors]
     if (
         method == "magnitude"
@@ -92,11 +94,13 @@ def choose_pruning(errors: Mapping[str, str]) -> None:
             with column:
                 _draw(name, errors)
     st.toggle(
-        "Keep only the training texts' vocabulary",
+        say("Keep only the training texts' vocabulary"),
         key="small_vocabulary",
         persist_state="session",
-        help="Tokens that the training texts never use leave the tokenizer and the embedding; single characters and special "
-        "tokens stay. Of a multilingual model the embedding is most of the parameters. It makes nothing faster.",
+        help=say(
+            "Tokens that the training texts never use leave the tokenizer and the embedding; single characters and special "
+            "tokens stay. Of a multilingual model the embedding is most of the parameters. It makes nothing faster."
+        ),
     )
     complain(errors, "pruning.vocabulary")
 
@@ -115,36 +119,59 @@ _DRAWN = (
     "width_multiple",
 )
 """The order on the page."""
-_CHOICES = {
-    "attention_unit": ("Attention unit", ATTENTION_UNITS),
-    "unit": ("Unit", UNITS),
-    "schedule": ("Schedule", SCHEDULES),
-}
-_SHARES = {
-    "regularization_lambda": ("Lambda (L1 weight)", 0.1),
-    "initial_density": ("Initial density (share kept)", 0.05),
-    "mask_learning_rate": ("Mask learning rate", 0.001),
-    "warmup_share": ("Warm-up (share)", 0.05),
-    "cooldown_share": ("Cool-down (share)", 0.05),
-}
+
+
+def _choices(name: str) -> tuple[str, dict[str, str]] | None:
+    """Return the label of a setting that is one of a few words, and these words; None for a number."""
+    if name == "attention_unit":
+        return say("Attention unit"), {"head": say("Whole heads"), "block": say("Blocks of 32 x 32")}
+    if name == "unit":
+        return say("Unit"), {"neuron": say("Whole neurons"), "weight": say("Single weights")}
+    if name == "schedule":
+        return say("Schedule"), {
+            "cubic": say("Cubic"),
+            "linear": say("Linear"),
+            "exponential": say("Exponential"),
+            "constant": say("One-shot"),
+        }
+    return None
+
+
+def _schedule_help() -> str:
+    return say(
+        "How the density falls between warm-up and cool-down. Cubic: fast, then slower (Zhu & Gupta). Exponential: the same "
+        "share of what is left at each step. One-shot: all at once, when the warm-up ends."
+    )
 
 
 def _draw(name: str, errors: Mapping[str, str]) -> None:
     """Draw one setting of `PruningConfig`."""
     field = f"pruning.{name}"
-    if name in _CHOICES:
-        label, words = _CHOICES[name]
-        said = SCHEDULE_HELP if name == "schedule" else None
+    choices = _choices(name)
+    if choices is not None:
+        label, words = choices
+        said = _schedule_help() if name == "schedule" else None
         st.selectbox(label, list(words), format_func=words.__getitem__, key=field, persist_state="session", help=said)
         complain(errors, field)
-    elif name in _SHARES:
-        label, step = _SHARES[name]
-        number(field, label, errors, step)
+    elif name == "regularization_lambda":
+        number(field, say("Lambda (L1 weight)"), errors, 0.1)
+    elif name == "initial_density":
+        number(field, say("Initial density (share kept)"), errors, 0.05)
+    elif name == "mask_learning_rate":
+        number(field, say("Mask learning rate"), errors, 0.001)
+    elif name == "warmup_share":
+        number(field, say("Warm-up (share)"), errors, 0.05)
+    elif name == "cooldown_share":
+        number(field, say("Cool-down (share)"), errors, 0.05)
     elif name == "cut_off":
-        number(field, "Cut-off", errors, 0.05, placeholder="by level")
+        number(field, say("Cut-off"), errors, 0.05, placeholder=say("by level"))
     elif name == "iterations":
-        whole(field, "Iterations (1 is one-shot)", errors)
+        whole(field, say("Iterations (1 is one-shot)"), errors)
     elif name == "drop_layers":
-        whole(field, "Layers to drop", errors, help_text=LAYERS_HELP)
+        layers_help = say(
+            "Taken out before training, the middle ones first, beside what the method removes. With layer dropping the "
+            "larger of this number and the level counts."
+        )
+        whole(field, say("Layers to drop"), errors, help_text=layers_help)
     else:
-        whole(field, "FFN width: multiple of", errors)
+        whole(field, say("FFN width: multiple of"), errors)

@@ -16,6 +16,8 @@ from engine.prediction import predict_shape
 from engine.runs import Run
 from engine.shapes import MURIL, Shape
 from pages.shared import words
+from pages.shared.chart import show_chart
+from pages.shared.language import say
 from pages.shared.understood import show_data
 
 
@@ -28,7 +30,7 @@ def show_preview(config: RunConfig, runs: Sequence[Run], home: Path) -> None:
         dense = None
     else:
         if dense is None:
-            st.info("The shape of this hub model is known once it has been downloaded.", icon=":material/help:")
+            st.info(say("The shape of this hub model is known once it has been downloaded."), icon=":material/help:")
     if dense is not None:
         show_shape(dense, config)
     left, right = st.columns(2)
@@ -48,62 +50,86 @@ def show_shape(dense: Shape, config: RunConfig) -> None:
     fewer = 1 - pruned.parameters / dense.parameters
     less = 1 - pruned.flops(tokens) / dense.flops(tokens)
     with st.grid(4, min_column_width=125, key="preview_numbers"):
-        _number("Parameters", about + words.count(pruned.parameters), fewer, words.count(dense.parameters))
-        _number("Size (fp32)", about + words.size(pruned.size_bytes()), fewer, words.size(dense.size_bytes()))
-        _number("FLOPs a text", about + words.count(pruned.flops(tokens)), less, words.count(dense.flops(tokens)))
+        _number(say("Parameters"), about + words.count(pruned.parameters), fewer, words.count(dense.parameters))
+        _number(say("Size (fp32)"), about + words.size(pruned.size_bytes()), fewer, words.size(dense.size_bytes()))
+        _number(say("FLOPs a text"), about + words.count(pruned.flops(tokens)), less, words.count(dense.flops(tokens)))
         st.metric(
-            "Ceiling",
+            say("Ceiling"),
             f"{about}{ceiling:.2f}x",
-            f"{tokens} tokens",
+            say("{tokens} tokens", tokens=tokens),
             delta_color="off",
             delta_arrow="off",
             border=True,
-            help="Speed-up ceiling: dense FLOPs over pruned FLOPs, the most that structure alone can gain. "
-            "What is measured stays below it. Where only zeros appear in matrices of the same size, it is 1.",
+            help=say(
+                "Speed-up ceiling: dense FLOPs over pruned FLOPs, the most that structure alone can gain. "
+                "What is measured stays below it. Where only zeros appear in matrices of the same size, it is 1."
+            ),
         )
     for note in predicted.notes:
         st.caption(f":material/info: {words.escape(note)}")
     drawing = layers_chart(dense, pruned, predicted.kept_layers)
-    st.altair_chart(drawing, width="stretch", key="preview_layers")
-    st.altair_chart(parts_chart(dense, pruned), width="stretch", key="preview_parts")
+    show_chart(drawing, key="preview_layers")
+    show_chart(parts_chart(dense, pruned), key="preview_parts")
 
 
 def _number(label: str, value: str, fewer: float, dense: str) -> None:
-    change = f"-{words.percent(fewer)}" if fewer > 0 else "as dense"
-    st.metric(label, value, change, delta_color="off", delta_arrow="off", border=True, help=f"Dense: {dense}")
+    change = f"-{words.percent(fewer)}" if fewer > 0 else say("as dense")
+    st.metric(
+        label, value, change, delta_color="off", delta_arrow="off", border=True, help=say("Dense: {value}", value=dense)
+    )
 
 
 def show_cost(config: RunConfig, runs: Sequence[Run]) -> None:
     """Say what earlier runs on this machine make likely."""
     with st.container(border=True, height="stretch"):
-        st.markdown("**Time and emissions here** (estimated)")
+        st.markdown(say("**Time and emissions here** (estimated)"))
         guess = estimate(config, runs)
         if guess is None:
             st.caption(
-                "No finished run here has used this base, dataset, length and precision yet. The first one gives the estimate."
+                say(
+                    "No finished run here has used this base, dataset, length and precision yet. The first one gives the "
+                    "estimate."
+                )
             )
             return
         kilograms = recompute(guess.energy_kwh, config.emissions.country)
         st.markdown(
-            f"about **{words.duration(guess.duration_s)}** · **{words.energy(guess.energy_kwh)}** · "
-            f"**{words.emissions(kilograms)}** ({config.emissions.country} grid)"
+            say(
+                "about **{time}** · **{energy}** · **{emissions}** ({country} grid)",
+                time=words.duration(guess.duration_s),
+                energy=words.energy(guess.energy_kwh),
+                emissions=words.emissions(kilograms),
+                country=config.emissions.country,
+            )
         )
-        st.caption(f"Scaled by number of texts from run {guess.basis_run} ({guess.basis_recipe}).")
+        st.caption(
+            say(
+                "Scaled by number of texts from run {run} ({recipe}).",
+                run=guess.basis_run,
+                recipe=words.escape(guess.basis_recipe),
+            )
+        )
 
 
 def show_paper(config: RunConfig) -> None:
     """Show the paper's row for this setting, if it has one."""
     with st.container(border=True, height="stretch"):
-        st.markdown("**The paper's row**", help=words.escape(SPEED_NOTE))
+        st.markdown(say("**The paper's row**"), help=words.escape(SPEED_NOTE))
         row = row_of(config)
         if row is None:
-            st.caption("The paper's Table I has no row for this setting.")
+            st.caption(say("The paper's Table I has no row for this setting."))
             return
-        speed = (
-            "" if row.speedup is None else f" · **{row.speedup:g}x** speed-up as printed (ceiling {row.ceiling:.2f}x)"
+        facts = say(
+            "**{parameters} M** parameters · **{accuracy} %** accuracy · **{emissions}**",
+            parameters=row.parameters_m,
+            accuracy=f"{row.accuracy:g}",
+            emissions=words.emissions(row.emissions_kg),
         )
-        st.markdown(
-            f"**{row.parameters_m} M** parameters · **{row.accuracy:g} %** accuracy · "
-            f"**{words.emissions(row.emissions_kg)}**{speed}"
-        )
-        st.caption("Its model, its dataset (MahaNews LDC), its GPU. Table I, as printed.")
+        if row.speedup is not None:
+            facts += " · " + say(
+                "**{speedup}x** speed-up as printed (ceiling {ceiling}x)",
+                speedup=f"{row.speedup:g}",
+                ceiling=f"{row.ceiling:.2f}",
+            )
+        st.markdown(facts)
+        st.caption(say("Its model, its dataset (MahaNews LDC), its GPU. Table I, as printed."))

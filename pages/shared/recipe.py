@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from engine.config import MAHANEWS, PAPER_MODEL, RunConfig
+from pages.shared.language import say
 
 OWN = "own"
 CUSTOM = "Custom"
@@ -55,6 +56,11 @@ PLAIN = (
     "emissions.sample_every_s",
 )
 """Settings whose widget holds the value as it is; the others are put together from several widgets."""
+
+
+def level_words(level: str) -> str:
+    """Return what a level of the form is called; the per cents need no words."""
+    return {"Baseline": say("Baseline"), CUSTOM: say("Custom")}.get(level, level)
 
 
 def fill(config: RunConfig, runs: list[str]) -> None:

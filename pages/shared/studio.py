@@ -11,6 +11,7 @@ from engine.events import RunResult
 from engine.home import default_home
 from engine.runs import Run, RunState
 from engine.store import RunStore
+from pages.shared.language import say
 from pages.shared.words import escape, moment
 
 
@@ -58,11 +59,11 @@ def complain(errors: Mapping[str, str], *fields: str) -> None:
     """Show what is wrong with a field right below it."""
     for field in fields:
         if field in errors:
-            st.caption(f":red[:material/error: {escape(errors[field])}]")
+            st.markdown(f":small[:red[:material/error: {escape(errors[field])}]]")
 
 
 def invite(text: str) -> None:
     """Fill a page that has nothing to show yet with the way to the first run."""
     with st.container(border=True):
         st.write(text)
-        st.page_link("pages/prune.py", label="Set up the first run", icon=":material/content_cut:")
+        st.page_link("pages/prune.py", label=say("Set up the first run"), icon=":material/content_cut:")

@@ -10,6 +10,7 @@ from engine import charts
 from engine.config import DataConfig, RunConfig
 from engine.errors import ChhatniError
 from pages.shared import recipe, words
+from pages.shared.language import say
 from pages.shared.studio import show_error
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 LOOK = "look_at_data"
 
 
-@st.cache_data(max_entries=4, show_spinner="Reading the dataset")
+@st.cache_data(max_entries=4, show_spinner=False)
 def _preview(data: str, seed: int, base: str, home: str, stamps: tuple[str, ...]) -> "DataPreview":
     """Read a dataset; ``stamps`` change with its files, so that a changed file is read again."""
     from engine.data_preview import preview_data  # it imports datasets, which the page must not wait for when it opens
@@ -46,17 +47,18 @@ def show_data(config: RunConfig, home: Path) -> None:
         st.session_state["looked_at"] = config.data.source
     st.session_state.setdefault(LOOK, False)
     st.toggle(
-        "Look at the data",
+        say("Look at the data"),
         key=LOOK,
         persist_state="session",
-        help="Reads, cleans and splits the dataset as a run will. MahaNews is downloaded first.",
+        help=say("Reads, cleans and splits the dataset as a run will. MahaNews is downloaded first."),
     )
     if not st.session_state[LOOK]:
         return
     try:
-        found = _preview(
-            config.data.model_dump_json(), config.training.seed, config.model.base, str(home), _stamps(config.data)
-        )
+        with st.spinner(say("Reading the dataset")):
+            found = _preview(
+                config.data.model_dump_json(), config.training.seed, config.model.base, str(home), _stamps(config.data)
+            )
     except ChhatniError as error:
         show_error(error)
         return
@@ -69,19 +71,23 @@ def _show_preview(found: "DataPreview") -> None:
     with st.container(border=True):
         sizes = ", ".join(f"{count:,} {split}" for split, count in report.sizes.items())
         st.caption(
-            words.escape(
-                f"Texts from column {report.text_column!r}, labels from {report.label_column!r}. After cleaning: {sizes}. "
-                f"Texts with conflicting labels: {report.conflicting_labels:,}."
+            say(
+                "Texts from column {texts}, labels from {labels}. After cleaning: {sizes}. Texts with conflicting labels: "
+                "{conflicts}.",
+                texts=words.escape(repr(report.text_column)),
+                labels=words.escape(repr(report.label_column)),
+                sizes=words.escape(sizes),
+                conflicts=f"{report.conflicting_labels:,}",
             )
         )
         left, right = st.columns([0.35, 0.65])
         with left:
-            counts = {"Label": list(report.label_counts), "Texts": list(report.label_counts.values())}
+            counts = {say("Label"): list(report.label_counts), say("Texts"): list(report.label_counts.values())}
             st.dataframe(counts, hide_index=True, width="stretch", height=240, key="data_labels")
         with right:
             st.dataframe(charts.report_frame(report), hide_index=True, width="stretch", key="data_report")
             st.caption(words.escape(found.lengths_said))
             if found.why_words:
-                st.caption(words.escape(f"In words: {found.why_words}"))
+                st.caption(say("In words: {said}", said=words.escape(found.why_words)))
         for note in report.notes:
             st.text(note)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest, app_test
 
 from engine.home import REPOSITORY
 from engine.store import RunStore
@@ -41,6 +43,22 @@ def studio(home: Path) -> Open:
         return app
 
     return open_page
+
+
+@pytest.fixture
+def routed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every run of a test go through `app.py`, as every run of a server does.
+
+    A test's runs after the first would go straight to the page: Streamlit takes a folder named ``pages`` for its older way of
+    routing until `st.navigation` has been called once in a process, and a test forgets that between runs.
+    """
+
+    class Routed(PagesManager):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(app_test, "PagesManager", Routed)
 
 
 def everything(app: AppTest) -> str:

@@ -1,0 +1,88 @@
+"""The one way a chart gets onto a page: in the chosen language, and with larger letters while somebody presents.
+
+Charts are drawn by the engine, in English. Titles and the names of series are put into Marathi here, as the specification goes
+out: they depend on the language alone, so a specification stays the same from tick to tick and nothing is drawn anew.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import streamlit as st
+
+from engine.charts import Chart
+from pages.shared.language import language, marathi
+from pages.shared.presenter import presenting
+
+LABELS, TITLES = 14, 15
+"""Sizes of letters while somebody presents (pixels); Streamlit's own are 12 and 12."""
+_NAMED_BY = {
+    "Color": "legend",
+    "StrokeDash": "legend",
+    "Shape": "legend",
+    "Opacity": "legend",
+    "X": "axis",
+    "Y": "axis",
+}
+"""Channels whose values may be names, and the guide that shows these names."""
+
+
+def show_chart(chart: Chart, *, key: str, alt_text: str | None = None) -> None:
+    """Draw a chart as wide as its place.
+
+    Args:
+        chart: as the engine made it; it is left as it was.
+        key: of the element, so that it is updated and not built anew.
+        alt_text: what a screen reader says of it, in the chosen language.
+    """
+    st.altair_chart(prepare(chart), width="stretch", key=key, alt=alt_text)
+
+
+def prepare(chart: Chart) -> Chart:
+    """Return a chart as this session is to see it."""
+    shown: Chart = translated(chart, marathi()) if language() == "mr" else chart
+    if not presenting():
+        return shown
+    height = shown._kwds.get("height")
+    if isinstance(height, int):  # larger letters need room, or the axis loses its title
+        shown = shown.properties(height=round(1.1 * height) + 24)
+    shown = shown.configure_axis(labelFontSize=LABELS, titleFontSize=TITLES).configure_text(fontSize=LABELS)
+    return shown.configure_legend(labelFontSize=LABELS, titleFontSize=TITLES, labelLimit=320)
+
+
+def translated(part: Any, catalogue: Mapping[str, str]) -> Any:
+    """Return a part of a specification with every ``title`` looked up and every guide naming values in Marathi.
+
+    Only what holds such words is copied: the data goes on as it is.
+    """
+    if isinstance(part, list):
+        return [translated(each, catalogue) for each in part]
+    if not isinstance(part, alt.SchemaBase):
+        return part
+    copied = part.copy(deep=False)
+    for name, value in part._kwds.items():
+        if name == "title" and isinstance(value, str):
+            copied[name] = catalogue.get(value, value)
+        else:
+            copied[name] = translated(value, catalogue)
+    guide = _NAMED_BY.get(type(part).__name__)
+    if guide is not None and copied._kwds.get(guide, alt.Undefined) is not None:
+        _name_values(copied, guide, catalogue)
+    return copied
+
+
+def _name_values(channel: Any, guide: str, catalogue: Mapping[str, str]) -> None:
+    """Let a legend or an axis show the values of its scale's domain by their Marathi names, where there are such names."""
+    scale = channel._kwds.get("scale")
+    domain = getattr(scale, "_kwds", {}).get("domain")
+    names = {name: catalogue[name] for name in domain if name in catalogue} if isinstance(domain, list) else {}
+    if not names:
+        return
+    made = channel._kwds.get(guide, alt.Undefined)
+    if made is alt.Undefined:
+        made = alt.Legend() if guide == "legend" else alt.Axis()
+    made = made.copy(deep=False)
+    # A Vega expression: a table of names and, where a value is not in it, the value itself.
+    made["labelExpr"] = f"{json.dumps(names, ensure_ascii=False)}[datum.label] || datum.label"
+    channel[guide] = made
