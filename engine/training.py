@@ -125,12 +125,14 @@ def _train(
         assert prepared is not None
         loop = Loop(config, prepared, meter, folder, precision, began)
         yield loop.describe()
+        yield from meter.drain()  # so that emissions move while somebody waits for the first step
         if former:
             restore(loop, former)
         else:
             yield from loop.begin()
         if prepared.distilling:
             yield loop.ask_teacher()
+            yield from meter.drain()
         yield from loop.run(should_stop)
         if loop.stopped:
             yield loop.save()
@@ -207,8 +209,10 @@ class Loop:
         if self.prepared.shows_accuracy:
             self.svm = measure_svm(self.prepared.data, self.meter)
             yield SvmMeasured(report=self.svm)
+            yield from self.meter.drain()
         self.baseline = self.yardstick.baseline()
         yield BaselineMeasured(measurement=self.baseline)
+        yield from self.meter.drain()
         yield from self.student.at_start()
         self.meter.phase("training")
 
