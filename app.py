@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.shared.door import guard
 from pages.shared.language import choose_language, say, settle_language
 from pages.shared.presenter import choose_presenter, presenting, settle_presenter, show_bar
 
@@ -27,6 +28,7 @@ st.set_page_config(
     initial_sidebar_state="collapsed" if presenting() else "auto",
 )
 st.html(STYLE)
+guard()
 # Addresses are the names of the files: a server that has served nobody yet knows no others.
 page = st.navigation(
     {
