@@ -217,11 +217,14 @@ def show_charts(timeline: Timeline) -> None:
 
 
 def chart_box(title: str, chart: charts.Chart, key: str, timeline: Timeline) -> None:
-    """Draw a chart under its title; that of a recording says so."""
+    """Draw a chart under its title, once there is something to draw; that of a recording says so."""
     marked = f" {replay_mark()}" if timeline.recorded else ""
     with st.container(border=True, height="stretch"):
         st.markdown(f"**{title}**{marked}")
-        show_chart(chart, key=key)
+        if len(chart.data):  # axes without data have senseless numbers
+            show_chart(chart, key=key)
+        else:
+            st.caption(say("Nothing to draw yet."))
 
 
 def basis_said(basis: str) -> str:
