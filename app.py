@@ -14,7 +14,7 @@ ICON = Path(__file__).parent / "assets" / "icon.png"
 # whatever a slow tick has not drawn yet, and writes in white on the accent colour, which is too light where the page is dark.
 STYLE = """<style>
 .stMainBlockContainer {padding-top: 3rem; padding-bottom: 3rem}
-@media (min-width: 641px) {.stMainBlockContainer {padding-left: 3rem; padding-right: 3rem}}
+@media (min-width: 641px) {.stMainBlockContainer {padding-left: 2rem; padding-right: 2rem}}
 [data-stale=true] {opacity: 1 !important; transition: none !important}
 button[kind=primary]:enabled, [data-testid=stMultiSelect] [data-tag] {color: light-dark(#ffffff, #06110f)}
 </style>"""

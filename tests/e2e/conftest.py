@@ -1,96 +1,60 @@
-"""A studio of its own and a real browser for each test."""
+"""A studio and a browser window for every test; what a page is looked at for stands in `browser`."""
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from engine.home import REPOSITORY
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def chromium() -> str | None:
-    """Return the browser's path, or None where there is none."""
-    named = os.environ.get("CHHATNI_CHROMIUM")
-    return named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests.e2e.browser import WIDE, Scheme, chromium, launch, serve
 
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[str]:
     """Serve the studio on a home of its own; returns its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (tmp_path / "studio.log").open("wb")
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        "app.py",
-        "--server.port",
-        str(port),
-        "--server.headless",
-        "true",
-    ]
-    server = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env={**os.environ, "CHHATNI_HOME": str(tmp_path / "home")},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_healthy(address, server)
+    with serve(tmp_path / "home", tmp_path / "studio.log") as address:
         yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-        log.close()
 
 
-def _wait_until_healthy(address: str, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the studio ended at once"
-        try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.2)
-    raise AssertionError("the studio did not answer within 60 s")
+@pytest.fixture(scope="module")
+def empty_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the studio once for a module, on a home where nothing is and which no test of it changes; returns its address."""
+    folder = tmp_path_factory.mktemp("empty")
+    with serve(folder / "home", folder / "studio.log") as address:
+        yield address
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """Open a browser window of 1440 px; skipped with a reason where there is no browser."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start the browser; skipped, or failed where it is required, with a reason where there is none."""
     path = chromium()
     if path is None:
         if os.environ.get("CHHATNI_REQUIRE_BROWSER"):
             pytest.fail("Chromium is required here and was not found")
         pytest.skip("needs Chromium: install it, or name it in CHHATNI_CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser.new_page(viewport={"width": 1440, "height": 1000})
-        browser.close()
+        started = launch(playwright, path)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def window(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Return a function that opens a window of its own, without cookies or session, of a width and a colour scheme."""
+    opened = []
+
+    def open_window(width: int = WIDE, scheme: Scheme = "light") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+        opened.append(context)
+        return context.new_page()
+
+    yield open_window
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture
+def page(window: Callable[..., Page]) -> Page:
+    """Open a light window of 1440 px."""
+    return window()

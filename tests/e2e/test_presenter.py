@@ -46,6 +46,7 @@ def test_language_and_path_go_along_from_page_to_page(empty_studio: str, page: P
     page.keyboard.press("x")
     expect(page.locator(BAR)).to_have_count(0, timeout=MINUTE)
     expect(page.get_by_test_id("stSidebar")).to_be_in_viewport(timeout=MINUTE)
+    paint(page, "light")  # the navigation has come back in
     assert faults(page) == []
     assert noise == []
 

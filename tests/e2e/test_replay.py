@@ -73,7 +73,11 @@ def test_a_replay_fits_every_screen(empty_studio: str, window: Callable[..., Pag
         for scheme in SCHEMES:
             paint(page, scheme)
             assert faults(page) == [], f"{width} px, {scheme}"
-        for control in (page.get_by_role("button", name="Play"), page.get_by_role("slider"), page.get_by_text("60x")):
+        for control in (
+            page.get_by_role("button", name="Play"),
+            page.get_by_test_id("stSlider"),
+            page.get_by_text("60x"),
+        ):
             box = control.bounding_box()
             assert box is not None
             assert box["x"] >= 0

@@ -4,17 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import Page, expect
 
 from engine.store import RunStore
+from tests.e2e.browser import MINUTE, faults, listen
 
 pytestmark = pytest.mark.browser
 
-MINUTE = 60_000
 DONE = re.compile(r"^(check_circle)?\s*Done$")
 """The badge, with or without the name of its icon."""
-STREAMLITS_OWN = "/live/_stcore/"
-"""On a deep link Streamlit first looks for its server below the page's path, is told 404, and then finds it."""
 POINTS = """Array.from(document.querySelector('[data-testid=stVegaLiteChart]').querySelectorAll('.mark-line path'))
     .map(path => path.getAttribute('d').match(/[ML]/g).length).reduce((sum, count) => sum + count, 0)"""
 """How many points the lines of the first chart (loss) have."""
@@ -22,9 +20,7 @@ HEADLINE = "भारताने अंतिम सामन्यात ऑ�
 
 
 def test_prune_watch_and_classify(studio: str, page: Page, tmp_path: Path) -> None:
-    noise: list[str] = []
-    page.on("console", lambda message: noise.append(_words(message)) if message.type == "error" else None)
-    page.on("pageerror", lambda error: noise.append(str(error)))
+    noise = listen(page)
 
     page.goto(studio)
     expect(page.get_by_role("heading", name="Prune")).to_be_visible(timeout=MINUTE)
@@ -62,15 +58,15 @@ def test_prune_watch_and_classify(studio: str, page: Page, tmp_path: Path) -> No
     box.fill(HEADLINE)
     box.press("Control+Enter")
     page.get_by_role("button", name="Classify", exact=True).click()
-    answer = page.locator("h3").first
+    answer = page.locator("h2").first
     expect(answer).to_be_visible(timeout=2 * MINUTE)
     assert re.search("[\u0900-\u097f]", answer.inner_text()), "the topic stands in Marathi"
     expect(page.get_by_text(re.compile(r"\d+(\.\d+)? %")).first).to_be_visible()
 
     page.goto(f"{studio}/live?run={run.run_id}")
     expect(page.get_by_text(DONE)).to_be_visible(timeout=MINUTE)
-    assert page.get_by_test_id("stException").count() == 0
-    assert [line for line in noise if STREAMLITS_OWN not in line] == []
+    assert faults(page) == []
+    assert noise == []
 
 
 def _fill(page: Page, label: str, value: str) -> None:
@@ -81,7 +77,3 @@ def _fill(page: Page, label: str, value: str) -> None:
 
 def _points(page: Page) -> int:
     return int(page.evaluate(POINTS))
-
-
-def _words(message: ConsoleMessage) -> str:
-    return f"{message.text} ({message.location.get('url')})"
