@@ -9,27 +9,37 @@ the store (store.py), and pages poll the store and draw (charts.py). Nothing flo
     config errors events shapes precision home     what everything else speaks of; no torch
     data: reading arrow columns cleaning           texts in, splits and a cleaning report out
         splitting mahanews encodings spreadsheets
+        devanagari
     bases model tokenization preparation           the base model and its head
-    starter corpus_checks                          trains the base model that ships, counts what it learns from
+    starter alteration corpus_checks               trains the base model that ships, counts what it learns from,
+        starter_check                              and says how it does on real headlines
     pruning masks: movement hybrid soft_cutoff     what goes: one rule a method behind one interface
         magnitude wanda dropping vocabulary
+    snapshots inside: inside_tables inside_charts  how the mask moved, and what a person sees of it
     compaction student                             what is left: a smaller dense BERT, in the midst of training
     training optimization distillation finish      the loop, its steps and its end
     evaluation yardstick timing svm                accuracy, latency, FLOPs and sizes, both sides by one rule; a cheap rival
     emissions: tracker grids                       energy, and what it means in a country
     checkpoints pruned_format resuming storage     what is on the disk, whole or not at all
-    runs database store jobs worker                runs as rows, processes and a queue
+    runs rows database store jobs worker           runs as rows, processes and a queue
         devices failures
-    inference preflight estimates prediction       what a person asks for directly
-        data_preview
+    inference preflight estimates prediction       what a person asks for directly, and when the answer is "not sure"
+        data_preview calibration languages
+        saliency
     benchmark: bench_options bench_settings        every claim of speed, measured in one run
         bench_models bench_latency bench_steps
         bench_run bench_throughput bench_tables
         peaks nn_pruning_modules vocabulary_demo
+    lab: lab_memory lab_process lab_worker         any shape beside the dense one, timed while a person waits
+        lab_charts
     study                                          which method costs least accuracy, over several seeds
-    cli: reports                                   the same without a screen
+    cli: reports visible run_commands              the same without a screen
+    replay                                         a finished run in one file, shown again where nothing trains
     charts drawing comparison comparison_charts    what a person is shown
-        answers paper export sentences
+        trade sweep_plan sweep answers paper
+        sentences
+    pictures export html_page: report_page         what a person takes along
+        comparison_page
 """
 
 import os

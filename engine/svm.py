@@ -25,8 +25,8 @@ from engine.events import SvmReport
 MAX_FEATURES = 100_000
 """The most frequent n-grams that are kept, of the 177,474 that the starter corpus has."""
 CHARACTERS_IN_ALL = 4_000_000
-"""Characters of training text that are read in all; of more, each text has its even share. So many, in 20,000 texts of 12 topics, took 12 s on one
-core; 80,000 headlines, which are never cut, 26 s; the 10,204 texts of the starter corpus 2.1 s."""
+"""Characters of training text that are read in all; of more, each text has its even share. So many, in 20,000 texts of 12 topics,
+took 12 s on one core; 80,000 headlines, which are never cut, 26 s; the 10,204 texts of the starter corpus 2.1 s."""
 CHARACTERS_OF_A_TEXT = (100, 1000)
 """Of a text at least the first number is read, whatever the sum, and at most the second, about twice what 128 tokens hold."""
 TIMED_TEXTS = 50

@@ -1,4 +1,4 @@
-"""Many pruning rates for one method: the runs to start, and what finished runs say of quality, size and speed by rate.
+"""What finished runs say of quality, size and speed by pruning rate; `engine.sweep_plan` says which runs those are.
 
 After tables 3 and 4 of Gholami & Omar, "Can pruning make Large Language Models more efficient?", which set quality against the
 pruning rate beside the unpruned model. Everything else stays as it is, so that only the rate can make the difference.
@@ -14,15 +14,8 @@ import pandas as pd
 from engine.charts import ACCENT, MUTED, ORANGE, PADDING, VIOLET, Chart, axis, frame
 from engine.comparison import accuracy_of
 from engine.config import METHODS, RunConfig
-from engine.errors import ConfigError
 from engine.events import RunResult
 from engine.runs import Run
-
-RATES = tuple(range(0, 100, 5))
-"""Pruning rates to choose from (per cent)."""
-USUAL = tuple(range(0, 100, 10))
-SEEDS = 5
-"""Most seeds a sweep may repeat its rates with."""
 
 QUANTITIES = {
     "accuracy": ("Accuracy (%)", ".2f"),
@@ -38,33 +31,6 @@ Rates = tuple[pd.DataFrame, pd.DataFrame]
 _FREE = ("name", "pruning.final_density", "pruning.initial_density", "training.seed", "training.device", "emissions")
 """Settings in which the runs of one line may differ."""
 _COLOURS = (ACCENT, ORANGE, VIOLET, "#b0568f", "#4d86c6", "#8f8a2f", "#c2514f", MUTED)
-
-
-def sweep_settings(config: RunConfig, rates: Sequence[int], seeds: int = 1) -> list[dict[str, dict[str, object]]]:
-    """Return one partial config for each rate and seed, by seed and then by rate, everything else being as in ``config``.
-
-    A fixed cut-off is left out: with it the method, not the rate, says how much goes.
-
-    Raises:
-        ConfigError: if there is no rate, or a rate or the number of seeds is not among those allowed.
-    """
-    odd = sorted({rate for rate in rates if rate not in RATES})
-    wrong = {}
-    if odd or not rates:
-        given = "there is none" if not rates else f"{odd[0]} % is not one of them"
-        wrong["rates"] = f"A sweep takes pruning rates of 0 to 95 % in steps of 5; {given}. Try 0, 25, 50 and 75 %."
-    if not 1 <= seeds <= SEEDS:
-        wrong["seeds"] = f"Number of seeds is {seeds}; it must be at least 1 and at most {SEEDS}. Try 1."
-    if wrong:
-        raise ConfigError(wrong)
-    settings: list[dict[str, dict[str, object]]] = []
-    for seed in range(config.training.seed, config.training.seed + seeds):
-        for rate in sorted(set(rates)):
-            density = round(1 - rate / 100, 4)
-            initial = max(config.pruning.initial_density, density)
-            pruning: dict[str, object] = {"final_density": density, "initial_density": initial, "cut_off": None}
-            settings.append({"pruning": pruning, "training": {"seed": seed}})
-    return settings
 
 
 def sweep_frame(runs: Sequence[Run], base: str, source: str, most: int = len(_COLOURS)) -> pd.DataFrame:

@@ -60,6 +60,7 @@ def train(
     home: Path,
     should_stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
+    before_saving: Callable[[], object] = lambda: None,
 ) -> Iterator[Event]:
     """Train a run to its end, or until it is asked to stop.
 
@@ -69,6 +70,8 @@ def train(
         home: where runs and caches live.
         should_stop: asked before every step; True saves the state and ends.
         resume: go on from the newest whole state of this run, if there is one.
+        before_saving: called before a state is saved. Who keeps the events returns when the disk has them: a run that is killed
+            goes on behind the saved step, and what was told before it is never told again.
 
     Yields:
         Events; the last one is `RunFinished` or `RunStopped`.
@@ -79,7 +82,7 @@ def train(
         OutOfMemory: if the device has no memory left.
     """
     try:
-        yield from _train(config, run_id, home, should_stop, resume)
+        yield from _train(config, run_id, home, should_stop, resume, before_saving)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(_memory_message("The GPU", config.training)) from error
     except MemoryError as error:
@@ -91,7 +94,12 @@ def train(
 
 
 def _train(
-    config: RunConfig, run_id: str, home: Path, should_stop: Callable[[], bool], resume: bool
+    config: RunConfig,
+    run_id: str,
+    home: Path,
+    should_stop: Callable[[], bool],
+    resume: bool,
+    before_saving: Callable[[], object],
 ) -> Iterator[Event]:
     began = time.perf_counter()
     folder = run_folder(home, run_id)
@@ -123,7 +131,7 @@ def _train(
             else:
                 yield item
         assert prepared is not None
-        loop = Loop(config, prepared, meter, folder, precision, began)
+        loop = Loop(config, prepared, meter, folder, precision, began, before_saving)
         yield loop.describe()
         yield from meter.drain()  # so that emissions move while somebody waits for the first step
         if former:
@@ -152,7 +160,9 @@ class Loop:
         folder: Path,
         precision: str,
         began: float,
+        before_saving: Callable[[], object] = lambda: None,
     ) -> None:
+        self._before_saving = before_saving
         self.config, self.prepared, self.meter, self.folder, self.precision = config, prepared, meter, folder, precision
         training = config.training
         self.lengths = [len(ids) for ids in prepared.train_ids]
@@ -294,6 +304,7 @@ class Loop:
 
     def save(self) -> CheckpointSaved:
         """Write everything that the next step depends on."""
+        self._before_saving()
         return CheckpointSaved(step=self.step, size_bytes=save_resume_state(self.folder / "resume", capture(self)))
 
     def _log(self, window: Window, pace_s: float) -> StepLogged:

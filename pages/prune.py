@@ -7,11 +7,10 @@ from engine.config import RunConfig
 from engine.errors import CheckpointError, ChhatniError, ConfigError, DataError
 from engine.paper import table_settings
 from engine.store import RunStore
-from pages.shared import form, player, recipe
+from pages.shared import form, recipe
 from pages.shared.first_run import first_config, offer_first_run
 from pages.shared.language import say
 from pages.shared.presenter import shortcut
-from pages.shared.preview import show_preview
 from pages.shared.studio import complain, finished, run_label, show_error, store_and_runs
 from pages.shared.sweep_form import Settings, choose_sweep
 
@@ -95,6 +94,8 @@ if "clone" in st.query_params:
         show_error(trouble)
     del st.query_params["clone"]
 if "clone_replay" in st.query_params:
+    from pages.shared import player  # it draws charts, which the page must not wait for when it opens
+
     recording = player.load(st.query_params["clone_replay"])
     if isinstance(recording, str):
         st.warning(recording, icon=":material/help:")
@@ -143,6 +144,8 @@ with right:
     if config is None:
         st.info(say("The preview comes back when the settings are possible."), icon=":material/help:")
     else:
+        from pages.shared.preview import show_preview  # it draws: the form stands there meanwhile
+
         show_preview(config, [run for run, _ in done], store.home)
 if config is not None and go:
     start(store, config)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.config import METHODS, RunConfig
 from engine.errors import ConfigError
-from engine.sweep import RATES, SEEDS, USUAL, sweep_settings
+from engine.sweep_plan import RATES, SEEDS, USUAL, sweep_settings
 from pages.shared.language import say
 from pages.shared.words import escape
 

@@ -36,6 +36,19 @@ LIGHT = (
     "prediction",
     "sentences",
     "comparison",
+    "comparison_page",
+    "export",
+    "html_page",
+    "pictures",
+    "report_page",
+    "sweep",
+    "sweep_plan",
+    "trade",
+    "lab",
+    "lab_charts",
+    "lab_memory",
+    "lab_process",
+    "replay",
 )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from engine import sweep
+from engine import sweep, sweep_plan
 from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.runs import Run
@@ -16,7 +16,7 @@ USUAL = RunConfig().training.epochs
 
 def configs(config: RunConfig, rates: list[int], seeds: int = 1) -> list[RunConfig]:
     made = []
-    for setting in sweep.sweep_settings(config, rates, seeds):
+    for setting in sweep_plan.sweep_settings(config, rates, seeds):
         values = config.model_dump()
         for part, changes in setting.items():
             values[part] = values[part] | changes
@@ -56,7 +56,7 @@ def test_a_sweep_frees_what_would_fix_or_forbid_a_rate() -> None:
 )
 def test_impossible_sweeps_are_refused(rates: list[int], seeds: int, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        sweep.sweep_settings(RunConfig(), rates, seeds)
+        sweep_plan.sweep_settings(RunConfig(), rates, seeds)
 
 
 def seeded(level: float, seed: int, accuracy: float, **parts: object) -> Run:
