@@ -242,7 +242,7 @@ def svm_notes(runs: Sequence[Run]) -> list[tuple[str, bool]]:
     notes = []
     for source, found in datasets.items():
         lowest, highest = (100 * bound(svm for _, (svm, _, _) in found) for bound in (min, max))
-        reach = f"{lowest:.2f} %" if lowest == highest else f"{lowest:.2f} to {highest:.2f} %, by the run's texts,"
+        reach = f"{lowest:.2f} %" if lowest == highest else f"{lowest:.2f} to {highest:.2f} % from run to run in"
         beaten = [name for name, (svm, _, student) in found if student <= svm]
         of_all = f"{len(beaten)} of these {len(found)} runs" if len(found) > 1 else "This run"
         verb = "do" if len(found) > 1 and len(beaten) > 1 else "does"

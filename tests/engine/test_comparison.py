@@ -252,7 +252,7 @@ def test_each_dataset_has_an_svm_of_its_own() -> None:
     assert (beaten, lost) == (True, False)
     assert ours.startswith("starter:")
     assert theirs.startswith("mine.csv:")
-    assert "reaches 88.00 to 90.00 %, by the run's texts, accuracy" in theirs
+    assert "reaches 88.00 to 90.00 % from run to run in accuracy" in theirs
     assert comparison.svm_notes([with_svm(finished(0.5, accuracy=None)), finished(0.5)]) == []
 
 
