@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench starter clean
+.PHONY: run test lint faults fuzz bench starter screenshots clean
 
 run: .venv/run.stamp
 	$(BIN)/streamlit run app.py
@@ -16,12 +16,21 @@ lint: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+faults: .venv/test.stamp  ## kills, fills, cuts and locks; prints what runs came to; about 15 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.run
+
+fuzz: .venv/test.stamp  ## thousands of odd files, settings and command lines; about 2 minutes
+	CHHATNI_FUZZ_CASES=4000 $(BIN)/python -m pytest tests/engine/test_fuzz.py
+
 bench: .venv/run.stamp
 	$(BIN)/python -m engine bench --sections latency,step,run,vocabulary --shapes 6x768 --precision fp32,auto \
 		--device cpu --output bench/latest.json
 
 starter: .venv/run.stamp  ## trains checkpoints/starter again from assets/corpus
 	$(BIN)/python -m engine.starter
+
+screenshots: .venv/test.stamp  ## pictures of every page in its main states, in screenshots/
+	$(BIN)/python -m tests.e2e.screenshots
 
 .venv/run.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

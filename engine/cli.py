@@ -1,4 +1,4 @@
-"""``python -m engine``: train, runs, show, stop, resume, classify, bench.
+"""``python -m engine``: train, runs, queue, show, stop, resume, rename, archive, delete, classify, bench.
 
 Exit codes: 0 done; 1 a run failed or was stopped; 2 wrong input, nothing was started; 130 Ctrl-C. With ``--json`` the
 standard output holds one JSON value and nothing else; progress and messages go to the standard error.
@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,36 +21,36 @@ from engine.bench_options import add_bench_options
 from engine.config import MAHANEWS, METHODS, RunConfig
 from engine.errors import ChhatniError, ConfigError, JobError
 from engine.home import default_home
-from engine.jobs import reconcile, resume, start, stop
+from engine.jobs import resume, start, stop
+from engine.run_commands import add_run_commands, notice_dead
 from engine.runs import Run
 from engine.store import RunStore
+from engine.visible import visible
 
 BASES = "starter, compact, muril-shape, a hub id, a folder or a finished run"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal does not know must not end a command
+            stream.reconfigure(errors="backslashreplace")
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return 2
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the terminal does not know must not end a command
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(options.run(options, default_home()))
     except ChhatniError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(visible(f"Error: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         return 1
     except OSError as error:
-        print(
-            f"Error: {error.filename or 'The system'}: {error.strerror or error}. Check that path, its permissions and the "
-            "free space on its disk.",
-            file=sys.stderr,
-        )
+        what = visible(f"{error.filename or 'The system'}: {error.strerror or error}")
+        print(f"Error: {what}. Check that path, its permissions and the free space on its disk.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted. A run that was started goes on: python -m engine runs", file=sys.stderr)
@@ -58,13 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m engine", description=engine.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_train(commands)
     listing = _command(commands, "runs", "List all runs, newest first.", _runs)
     listing.add_argument("--limit", type=_positive, metavar="N", help="only the N newest")
+    listing.add_argument("--all", action="store_true", help="archived ones too")
+    add_run_commands(lambda name, words, action: _command(commands, name, words, action), _print_json)
     for name, words, action in (
         ("show", "Show one run: state, settings, result or error.", _show),
         ("stop", "Ask a run to save itself and stop.", _stop),
@@ -72,6 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         command = _command(commands, name, words, action)
         command.add_argument("run_id", metavar="RUN", help="id, unique beginning of an id, or unique name")
+        if name == "show":
+            command.add_argument(
+                "--html", type=Path, metavar="FILE", help="write the run as one page to keep or pass on"
+            )
         if name == "stop":
             command.add_argument("--force", action="store_true", help="end its process if it does not stop by itself")
         if name == "resume":
@@ -92,8 +99,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows what it does not understand without obeying it."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(visible(message), file)
+
+
 def _positive(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is no whole number of at least 1; try 10")
     return number
@@ -298,8 +312,8 @@ def _follow(store: RunStore, run: Run, as_json: bool) -> int:
 
 def _runs(options: argparse.Namespace, home: Path) -> int:
     store = RunStore(home / "runs.db")
-    reconcile(store)
-    found = store.runs(limit=options.limit)
+    notice_dead(store)
+    found = store.runs(limit=options.limit, archived=None if options.all else False)
     if options.json:
         _print_json([reports.summary(run) for run in found])
     else:
@@ -309,12 +323,21 @@ def _runs(options: argparse.Namespace, home: Path) -> int:
 
 def _show(options: argparse.Namespace, home: Path) -> int:
     store = RunStore(home / "runs.db")
-    reconcile(store)
+    notice_dead(store)
     run = store.find(options.run_id)
+    if options.html is not None:
+        from engine.report_page import run_page
+
+        told = [stored.event for stored in store.events(run.run_id)]
+        options.html.write_text(run_page(run, told), encoding="utf-8")
+        print(f"Wrote {options.html}", file=sys.stderr)
+        if not options.json:
+            return 0
     if options.json:
         _print_json(reports.outcome(run) | {"config": run.config.model_dump(mode="json")})
     else:
-        reports.print_run(run)
+        events = store.events(run.run_id, kinds=("model_loaded", "compacted"))
+        reports.print_run(run, [stored.event for stored in events])
     return 0
 
 
@@ -352,7 +375,7 @@ def _classify(options: argparse.Namespace, home: Path) -> int:
         found = read_texts(options.file, options.text_column)
         texts += found.texts
         for note in found.notes:
-            print(note, file=sys.stderr)
+            print(visible(note), file=sys.stderr)
     if not texts:
         raise ConfigError(
             {"texts": "No text is given. Write it behind the command in quotes, or name a file with --file."}
@@ -397,4 +420,4 @@ def _print_json(value: Any) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # half a surrogate pair, or a terminal without Devanagari
         text = json.dumps(value, indent=2)
-    print(text)
+    print(re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text))  # the rest json escapes by itself

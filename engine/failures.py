@@ -2,7 +2,7 @@
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -29,7 +29,7 @@ _NEXT_STEPS: tuple[tuple[type[ChhatniError], str], ...] = (
     (ChhatniError, "Remove the cause, then resume the run."),
 )
 
-_LAST_WORDS = "Could not be written to the store: "
+_LAST_WORDS = "Could not be written to the store"
 
 
 def describe_failure(error: Exception, log: Path) -> RunFailed:
@@ -48,12 +48,27 @@ def describe_failure(error: Exception, log: Path) -> RunFailed:
             else f"There is no space left on the disk ({_text(error)}).",
             next_step="Free some space, then resume the run: it goes on from its last checkpoint.",
         )
-    if any(_is_out_of_memory(each) for each in chain):
+    if any(is_out_of_memory(each) for each in chain):
         return RunFailed(
             error=OutOfMemory.__name__,
             message=str(error) if isinstance(error, ChhatniError) else f"The memory is used up ({_text(error)}).",
             next_step="Start a copy of the run with a smaller batch size or a smaller maximum length; "
             "or close other programs and resume this one.",
+        )
+    if any(_is_unwritable(each, log.parent) for each in chain):
+        return RunFailed(
+            error=kind,
+            message=str(error)
+            if isinstance(error, ChhatniError)
+            else f"The run's folder cannot be written ({_text(error)}).",
+            next_step=f"Make {log.parent} and what lies in it writable, then resume the run.",
+        )
+    if any(_is_gpu_lost(each) for each in chain):
+        return RunFailed(
+            error=kind,
+            message=f"The GPU failed or is gone ({_text(error)}).",
+            next_step="See with nvidia-smi whether it is there, restart its driver or the machine, then resume the run: it goes "
+            "on from its last checkpoint. Or start a copy on another device.",
         )
     for family, next_step in _NEXT_STEPS:
         if isinstance(error, family):
@@ -65,19 +80,26 @@ def describe_failure(error: Exception, log: Path) -> RunFailed:
     )
 
 
-def last_words(event: RunFailed) -> str:
-    """Write a failure as one line for the end of a log, where the store cannot be written."""
-    return _LAST_WORDS + event.model_dump_json()
+def last_words(event: RunFailed, ticket: int) -> str:
+    """Write a failure as one line for the end of a log, where the store cannot be written.
+
+    Args:
+        event: what went wrong.
+        ticket: the run's, so that the failure is not taken for one of a later part of the run.
+    """
+    return f"{_LAST_WORDS} ({ticket}): {event.model_dump_json()}"
 
 
-def read_last_words(line: str) -> RunFailed | None:
-    """Return the failure that a line of a log holds, or None if it holds none or is cut short."""
-    if not line.startswith(_LAST_WORDS):
-        return None
-    try:
-        return RunFailed.model_validate_json(line.removeprefix(_LAST_WORDS))
-    except ValidationError:
-        return None
+def read_last_words(lines: Sequence[str], ticket: int) -> RunFailed | None:
+    """Return the failure that lines of a log hold for this part of a run, or None if there is none or it is cut short."""
+    beginning = f"{_LAST_WORDS} ({ticket}): "
+    for line in reversed(lines):
+        if line.startswith(beginning):
+            try:
+                return RunFailed.model_validate_json(line.removeprefix(beginning))
+            except ValidationError:
+                return None
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -96,7 +118,23 @@ def _is_disk_full(error: BaseException) -> bool:
     return "No space left on device" in str(error)  # safetensors reports it in an error of its own
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def _is_unwritable(error: BaseException, folder: Path) -> bool:
+    if not isinstance(error, OSError):
+        return False
+    ours = str(error.filename or "").startswith(str(folder))  # others, such as a dataset, could not be read
+    return error.errno == errno.EROFS or (ours and error.errno in (errno.EACCES, errno.EPERM))
+
+
+def _is_gpu_lost(error: BaseException) -> bool:
+    """Tell an error of CUDA or its libraries, which is no lack of memory."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        word in text for word in ("CUDA error", "CUDA driver", "CUBLAS_STATUS")
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that memory is used up, of the machine or of a GPU."""
     if isinstance(error, OutOfMemory | MemoryError):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:

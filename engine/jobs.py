@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+import psutil
 from filelock import FileLock, Timeout
 
 from engine.config import RunConfig
@@ -25,12 +27,14 @@ from engine.store import ACTIVE, ENDED, Run, RunState, RunStore
 
 WORKER_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "engine.worker")
 SPAWN_GRACE_S = 10.0
-"""How long a run may stand in the queue without a known process, because its starter has not noted it yet."""
+"""How long a living starter may take to note the process of a run."""
 KILL_GRACE_S = 10.0
 """How long a worker may take to save itself once it is told to go."""
 _POLL_S = 0.05
 _TAIL_BYTES = 8192
 _TAIL_LINES = 5
+_LAST_WORDS_LINES = 20
+"""Lines at the end of a log among which last words are looked for; an interpreter may complain as it ends."""
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
 _children_lock = threading.Lock()
@@ -46,8 +50,9 @@ def start(store: RunStore, config: RunConfig) -> Run:
     try:
         _spawn(store, run)
     except BaseException:
-        store.set_state(run.run_id, "failed")
-        store.delete(run.run_id)
+        with suppress(JobError):  # what went wrong first is to be told; without its starter the run counts as dead
+            store.set_state(run.run_id, "failed")
+            store.delete(run.run_id)
         raise
     return store.get(run.run_id)
 
@@ -88,8 +93,8 @@ def stop(store: RunStore, run_id: str, *, force: bool = False, grace_s: float = 
         return run
     if run.pid is None:  # its starter is about to note the process
         run = _wait_for_pid(store, run_id)
-    if run.pid is not None and is_alive(run.pid, run.pid_created):
-        _end_process(run.pid, run.pid_created, grace_s)
+    if run.pid is not None and not _is_dead(store.home, run):
+        _end_process(store.home, run, run.pid, grace_s)
     _reap()
     run = store.get(run_id)
     if run.state in ACTIVE:
@@ -112,11 +117,30 @@ def reconcile(store: RunStore) -> list[Run]:
     for run in store.runs(states=ACTIVE):
         if not _is_dead(store.home, run):
             continue
-        said = read_last_words("".join(log_tail(store.home, run.run_id, 1)))
+        said = read_last_words(log_tail(store.home, run.run_id, _LAST_WORDS_LINES), run.ticket)
         event, state = (_obituary(store.home, run), "interrupted") if said is None else (said, "failed")
         if store.end(run.run_id, event, cast(RunState, state), ticket=run.ticket):
             found.append(store.get(run.run_id))
     return found
+
+
+def delete(store: RunStore, run_id: str, *, patience_s: float = KILL_GRACE_S) -> None:
+    """Remove an ended run with its files, as soon as its worker has tidied up.
+
+    Raises:
+        JobError: if it has not ended, is needed as a base by a run that has not come to its end, does not exist, or its worker
+            does not leave.
+    """
+    reconcile(store)
+    run = store.get(run_id)
+    deadline = time.monotonic() + patience_s
+    while run.state in ENDED and run.pid is not None and not _is_dead(store.home, run):
+        if time.monotonic() > deadline:
+            raise JobError(
+                f"The worker of run {run_id} (process {run.pid}) is still tidying up. Try again in a minute."
+            )
+        time.sleep(_POLL_S)
+    store.delete(run_id)
 
 
 def position(store: RunStore, run_id: str) -> int:
@@ -175,7 +199,8 @@ def _spawn(store: RunStore, run: Run) -> None:
     created = process_created(child.pid)
     with _children_lock:
         _children[child.pid] = child
-    store.set_process(run, child.pid, created)
+    with suppress(JobError):  # such as a locked database: the worker notes itself, and has more patience
+        store.set_process(run, child.pid, created)
 
 
 def _reap() -> None:
@@ -188,7 +213,7 @@ def _reap() -> None:
 def _is_dead(home: Path, run: Run) -> bool:
     """Tell whether an active run has lost its process; in doubt it has not."""
     if run.pid is None:
-        return time.time() - run.heartbeat_at > SPAWN_GRACE_S and not _is_worked_on(home, run)
+        return not (_is_being_started(run) or _is_worked_on(home, run) or _has_worker(run.run_id))
     if is_alive(run.pid, run.pid_created):
         return False
     if is_alive(run.pid, None):
@@ -197,12 +222,31 @@ def _is_dead(home: Path, run: Run) -> bool:
     return True
 
 
+def _is_being_started(run: Run) -> bool:
+    """Tell whether the process that queued the run may still start its worker."""
+    if run.starter is None or not is_alive(*run.starter):
+        return False
+    return abs(time.time() - run.heartbeat_at) <= SPAWN_GRACE_S  # a clock that was set back must not prolong it
+
+
+def _has_worker(run_id: str) -> bool:
+    """Look through all processes for a worker of the run whose starter died before it could note it."""
+    its_end = ["-m", WORKER_COMMAND[-1], run_id]
+    for process in psutil.process_iter(["cmdline", "status"]):
+        command = process.info["cmdline"] or []
+        if command[-3:] == its_end and process.info["status"] != psutil.STATUS_ZOMBIE:
+            return True
+    return False
+
+
 def _is_worked_on(home: Path, run: Run) -> bool:
     """Tell whether a process holds the lock that a worker keeps for its whole life."""
     try:
         with FileLock(lock_path(home, f"run-{run.run_id}"), blocking=False):
             return False
     except Timeout:
+        return True
+    except OSError:  # the home cannot be written, nor the run marked as dead
         return True
 
 
@@ -230,8 +274,8 @@ def _wait_for_pid(store: RunStore, run_id: str) -> Run:
         time.sleep(_POLL_S)
 
 
-def _end_process(pid: int, created: float | None, grace_s: float) -> None:
-    """Ask the process and its children to go, then make them.
+def _end_process(home: Path, run: Run, pid: int, grace_s: float) -> None:
+    """Ask the process of a living run and its children to go, then make them.
 
     Raises:
         JobError: if the system does not let us, or the process survives.
@@ -249,7 +293,7 @@ def _end_process(pid: int, created: float | None, grace_s: float) -> None:
             raise JobError(f"Process {pid} belongs to another user. Ask them to stop the run.") from error
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            if not is_alive(pid, created):
+            if _is_dead(home, run):
                 return
             time.sleep(_POLL_S)
     raise JobError(

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from engine.bases import base_shape, find_base, look_up
 from engine.config import RunConfig
 from engine.data import load_data
-from engine.devices import lock_name
+from engine.devices import gpu_count, lock_name
 from engine.errors import CheckpointError, ConfigError, JobError
 from engine.events import DataReport
 from engine.grids import grid_intensity
@@ -33,10 +33,7 @@ def check(config: RunConfig, home: Path) -> DataReport:
         JobError: too little disk space, or a home folder that cannot be written.
     """
     device = lock_name(config.training.device)
-    if config.training.device.startswith("cuda") and not _has_gpu():
-        raise ConfigError(
-            {"training.device": f"Device is {config.training.device}, and this machine shows no GPU. Try auto or cpu."}
-        )
+    _check_device(config.training.device)
     choose_precision(config.training.precision, device)
     grid_intensity(config.emissions.country)
     base = find_base(config.model.base, home)
@@ -94,5 +91,12 @@ def check_space(parameters: int, home: Path) -> None:
         )
 
 
-def _has_gpu() -> bool:
-    return lock_name("auto").startswith("cuda")
+def _check_device(device: str) -> None:
+    if not device.startswith("cuda"):
+        return
+    count = gpu_count()
+    if count == 0:
+        raise ConfigError({"training.device": f"Device is {device}, and this machine shows no GPU. Try auto or cpu."})
+    if int(device.partition(":")[2] or 0) >= count:
+        last = "only cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise ConfigError({"training.device": f"Device is {device}, and this machine shows {last}. Try auto."})

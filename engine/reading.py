@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import stat
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +25,8 @@ _NAME_SHOWN = 60
 """How many names, and how many characters of each, a message holds: a file may have thousands of columns."""
 
 _LONGEST_HEADER = 100_000
+_WIDE = 500
+"""Columns from which on a delimited table is read by the ``csv`` module alone."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def _read_delimited(path: Path, data: bytes, separator: str) -> Table:
     names, header, rows, last = _check_records(path, text, separator)
     if not rows:
         return Table(path, {}, rows)
+    if len(names) > _WIDE:
+        return Table(path, _wide_columns(text, separator, names, rows), rows, notes=notes)
     columns, _ = read_with_datasets(
         path,
         "csv",
@@ -134,6 +139,12 @@ def _read_delimited(path: Path, data: bytes, separator: str) -> Table:
     if len(rows) < count:  # blank lines are no rows
         columns = {name: [values[row - header - 1] for row in rows] for name, values in columns.items()}
     return Table(path, columns, rows, notes=notes)
+
+
+def _wide_columns(text: str, separator: str, names: list[str], rows: list[int]) -> dict[str, list[str]]:
+    """Read the records that were checked without ``datasets``, which needs a second for each thousand columns."""
+    records = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    return {name: [records[row - 1][place] for row in rows] for place, name in enumerate(names)}
 
 
 def _separator(text: str) -> str:
@@ -205,7 +216,7 @@ def _columns(count: int) -> str:
 def _column_names(path: Path, header: Sequence[str], row: int) -> list[str]:
     """Return the names of a header, with a number for each nameless column (pandas writes one for its index)."""
     names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{path} has more than one column named {enumerated(twice)}. Rename one of them.", path, row)
     return names
@@ -247,7 +258,7 @@ def _json_record(path: Path, line: str, row: int) -> dict[str, str | None]:
         )
     record = {str(name).strip(): _json_text(item) for name, item in value.items()}
     try:
-        "".join(filter(None, record.values())).encode("utf-8")
+        "".join(filter(None, itertools.chain(record, record.values()))).encode("utf-8")
     except UnicodeEncodeError as error:
         half = f"\\u{ord(str(error.object)[error.start]):04x}"
         raise DataError(f"{path}: row {row} holds {half}, half a character. Write the whole pair.", path, row) from None

@@ -39,7 +39,7 @@ TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     "done": frozenset(),
 }
 
-VERSION = 1
+VERSION = 2
 SCHEMA = (
     """CREATE TABLE runs (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -49,6 +49,7 @@ SCHEMA = (
         state TEXT NOT NULL,
         device TEXT NOT NULL,
         ticket INTEGER NOT NULL,
+        place INTEGER NOT NULL,
         created_at REAL NOT NULL,
         started_at REAL,
         ended_at REAL,
@@ -59,7 +60,10 @@ SCHEMA = (
         step INTEGER NOT NULL DEFAULT 0,
         total_steps INTEGER NOT NULL DEFAULT 0,
         error TEXT,
-        result TEXT
+        result TEXT,
+        archived INTEGER NOT NULL DEFAULT 0,
+        starter_pid INTEGER,
+        starter_created REAL
     )""",
     "CREATE INDEX runs_by_state ON runs (state, number)",
     """CREATE TABLE events (
@@ -71,6 +75,16 @@ SCHEMA = (
     )""",
     "CREATE INDEX events_of_run ON events (run_id, seq, kind)",
 )
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE runs ADD COLUMN place INTEGER NOT NULL DEFAULT 0",
+        "UPDATE runs SET place = ticket",
+        "ALTER TABLE runs ADD COLUMN archived INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN starter_pid INTEGER",
+        "ALTER TABLE runs ADD COLUMN starter_created REAL",
+    ),
+}
+"""What brings a database of an older version to the next one; by the older version."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ class Run:
     device: str
     """Name of the lock it takes its turn at, see `devices.lock_name`."""
     ticket: int
-    """Drawn when the run joins the queue, and again at each resume; lower goes first."""
+    """Drawn when the run joins the queue, and again at each resume: tells its parts from one another."""
     created_at: float
     started_at: float | None
     """When it first had its turn."""
@@ -97,6 +111,12 @@ class Run:
     total_steps: int
     error: RunFailed | None
     result: RunResult | None
+    place: int = 0
+    """Its place in the queue; lower goes first."""
+    archived: bool = False
+    """Whether it was put away: kept whole, and left out of the everyday list."""
+    starter: tuple[int, float | None] | None = None
+    """Id and creation time of the process that queued it last, which starts its worker."""
 
     @property
     def title(self) -> str:
@@ -147,6 +167,9 @@ def run_from_row(row: sqlite3.Row) -> Run:
         total_steps=row["total_steps"],
         error=error,
         result=result,
+        place=row["place"],
+        archived=bool(row["archived"]),
+        starter=None if row["starter_pid"] is None else (row["starter_pid"], row["starter_created"]),
     )
 
 

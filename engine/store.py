@@ -2,28 +2,28 @@
 
 A run is a row (see `runs`); what it says about itself are rows of ``events``. `append` also keeps the run's row up to
 date (step, error, result), so that a list of hundreds of runs never reads an event. Every change of state goes through
-`_move`.
+`rows.move_state`.
 """
 
-import secrets
+import os
 import shutil
-import sqlite3
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import cast
 
 from engine.config import RunConfig
 from engine.database import Database
-from engine.errors import JobError
-from engine.events import Event, ModelLoaded, RunFailed, RunFinished, RunStarted, RunStopped, StepLogged, to_json
+from engine.devices import process_created
+from engine.errors import ConfigError, JobError
+from engine.events import Event
 from engine.home import lock_path, run_folder
+from engine.rows import NEXT_PLACE, NEXT_TICKET, append_events, listing, marks, move_state, new_id, row_of
 from engine.runs import (
     ACTIVE,
     ENDED,
+    MIGRATIONS,
     RESUMABLE,
     SCHEMA,
-    STATES,
     TRANSITIONS,
     VERSION,
     Run,
@@ -35,9 +35,7 @@ from engine.runs import (
 
 __all__ = ["ACTIVE", "ENDED", "RESUMABLE", "TRANSITIONS", "Run", "RunState", "RunStore", "StoredEvent"]
 
-_NAME_LENGTH = 120  # as in RunConfig.name
-_ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that are mistaken for one another
-_NEXT_TICKET = "(SELECT coalesce(max(ticket), 0) + 1 FROM runs)"
+_LARGEST = 2**63 - 1  # what SQLite holds as a whole number
 
 
 class RunStore:
@@ -48,7 +46,7 @@ class RunStore:
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 10.0) -> None:
         self.path = path
-        self._database = Database(path, SCHEMA, VERSION, busy_timeout_s)
+        self._database = Database(path, SCHEMA, VERSION, busy_timeout_s, MIGRATIONS)
 
     @property
     def home(self) -> Path:
@@ -60,16 +58,16 @@ class RunStore:
         self._database.close()
 
     def create(self, config: RunConfig, device: str) -> Run:
-        """Add a run at the end of the queue of ``device`` (a lock name)."""
+        """Add a run at the end of the queue of ``device`` (a lock name), to be started by this process."""
         now = time.time()
-        with self._database.writing() as db:
-            run_id = _new_id(db, now)
+        with self._database.writing(durable=True) as db:
+            run_id = new_id(db, now)
             db.execute(
-                "INSERT INTO runs (run_id, name, config, state, device, ticket, created_at, heartbeat_at)"
-                f" VALUES (?, ?, ?, 'queued', ?, {_NEXT_TICKET}, ?, ?)",
-                (run_id, config.name, config.model_dump_json(), device, now, now),
+                "INSERT INTO runs (run_id, name, config, state, device, ticket, place, created_at, heartbeat_at,"
+                f" starter_pid, starter_created) VALUES (?, ?, ?, 'queued', ?, {NEXT_TICKET}, {NEXT_PLACE}, ?, ?, ?, ?)",
+                (run_id, config.name, config.model_dump_json(), device, now, now, *_this_process()),
             )
-            return run_from_row(_row(db, run_id))
+            return run_from_row(row_of(db, run_id))
 
     def get(self, run_id: str) -> Run:
         """Return a run by its whole id.
@@ -78,7 +76,7 @@ class RunStore:
             JobError: if there is none.
         """
         with self._database.reading() as db:
-            return run_from_row(_row(db, run_id))
+            return run_from_row(row_of(db, run_id))
 
     def find(self, text: str) -> Run:
         """Return the run with this id, or this unique beginning of an id, or this unique name.
@@ -103,31 +101,44 @@ class RunStore:
             if len(fits) == 1:
                 return run_from_row(fits[0])
         if rows:
-            raise JobError(f"{wanted!r} fits {len(rows)} runs. Give more of the id:\n{_listing(rows[:10])}")
+            raise JobError(f"{wanted!r} fits {len(rows)} runs. Give more of the id:\n{listing(rows[:10])}")
         if newest:
-            raise JobError(f"No run has the id or name {wanted!r}. The newest are:\n{_listing(newest)}")
+            raise JobError(f"No run has the id or name {wanted!r}. The newest are:\n{listing(newest)}")
         raise JobError(f"No run has the id or name {wanted!r}; there are no runs yet.")
 
-    def runs(self, limit: int | None = None, states: Collection[RunState] | None = None) -> list[Run]:
-        """Return runs, the newest first; ``states`` keeps only those in one of them."""
-        where = "" if states is None else f"WHERE state IN ({_marks(states)})"
+    def runs(
+        self, limit: int | None = None, states: Collection[RunState] | None = None, *, archived: bool | None = None
+    ) -> list[Run]:
+        """Return runs, the newest first.
+
+        Args:
+            limit: return at most so many.
+            states: keep only those in one of these states.
+            archived: keep only those that were put away, or only the others; None keeps both.
+        """
+        kept = [] if states is None else [f"state IN ({marks(states)})"]
+        kept += [] if archived is None else [f"archived = {archived:d}"]
+        where = f"WHERE {' AND '.join(kept)}" if kept else ""
         with self._database.reading() as db:
             rows = db.execute(
                 f"SELECT * FROM runs {where} ORDER BY number DESC LIMIT ?",
-                (*(states or ()), -1 if limit is None else limit),
+                (*(states or ()), -1 if limit is None else min(limit, _LARGEST)),
             ).fetchall()
         return [run_from_row(row) for row in rows]
 
-    def append(self, run_id: str, events: Sequence[Event]) -> None:
+    def append(self, run_id: str, events: Sequence[Event], *, durable: bool = False) -> None:
         """Write a batch of events in one transaction and bring the run's row up to date.
 
         The first logged step makes a starting run a training one. An empty batch is a sign of life and nothing more.
 
+        Args:
+            durable: return only when the disk has it and all that was written before.
+
         Raises:
             JobError: if there is no such run.
         """
-        with self._database.writing() as db:
-            _append(db, run_id, events)
+        with self._database.writing(durable=durable) as db:
+            append_events(db, run_id, events)
 
     def end(self, run_id: str, event: Event, state: RunState, *, ticket: int | None = None) -> bool:
         """Write the last event and the ended state together, or nothing of it.
@@ -139,12 +150,12 @@ class RunStore:
         Returns:
             Whether the run was in a state that leads to ``state``.
         """
-        with self._database.writing() as db:
-            if ticket is not None and _row(db, run_id)["ticket"] != ticket:
+        with self._database.writing(durable=True) as db:
+            if ticket is not None and row_of(db, run_id)["ticket"] != ticket:
                 return False
-            if not _move(db, run_id, state, None):
+            if not move_state(db, run_id, state, None):
                 return False
-            _append(db, run_id, [event])
+            append_events(db, run_id, [event])
             return True
 
     def events(self, run_id: str, after: int = 0, kinds: Collection[str] | None = None) -> list[StoredEvent]:
@@ -152,7 +163,7 @@ class RunStore:
 
         A resumed run repeats the steps after its last checkpoint, and so their events.
         """
-        where = "" if kinds is None else f"AND kind IN ({_marks(kinds)})"
+        where = "" if kinds is None else f"AND kind IN ({marks(kinds)})"
         with self._database.reading() as db:
             rows = db.execute(
                 f"SELECT seq, at, body FROM events WHERE run_id = ? AND seq > ? {where} ORDER BY seq",
@@ -173,8 +184,8 @@ class RunStore:
             JobError: if there is no such run.
         """
         with self._database.writing() as db:
-            _row(db, run_id)
-            return _move(db, run_id, state, expected)
+            row_of(db, run_id)
+            return move_state(db, run_id, state, expected)
 
     def requeue(self, run_id: str, device: str) -> Run:
         """Put an ended run back at the end of the queue, with no process and no stop request.
@@ -182,17 +193,18 @@ class RunStore:
         Raises:
             JobError: if it has not ended, is done, or does not exist.
         """
-        with self._database.writing() as db:
-            if not _move(db, run_id, "queued", RESUMABLE):
-                run = run_from_row(_row(db, run_id))
+        with self._database.writing(durable=True) as db:
+            if not move_state(db, run_id, "queued", RESUMABLE):
+                run = run_from_row(row_of(db, run_id))
                 hint = "Start a copy of it instead." if run.state == "done" else "Stop it first, or let it go on."
                 raise JobError(f"Run {run_id} is {run.state}, so it cannot be resumed. {hint}")
             db.execute(
-                f"UPDATE runs SET device = ?, ticket = {_NEXT_TICKET}, pid = NULL, pid_created = NULL, error = NULL,"
-                " stop_requested = 0, ended_at = NULL, heartbeat_at = ? WHERE run_id = ?",
-                (device, time.time(), run_id),
+                f"UPDATE runs SET device = ?, ticket = {NEXT_TICKET}, place = {NEXT_PLACE}, pid = NULL, pid_created = NULL,"
+                " error = NULL, stop_requested = 0, ended_at = NULL, heartbeat_at = ?, archived = 0, starter_pid = ?,"
+                " starter_created = ? WHERE run_id = ?",
+                (device, time.time(), *_this_process(), run_id),
             )
-            return run_from_row(_row(db, run_id))
+            return run_from_row(row_of(db, run_id))
 
     def request_stop(self, run_id: str) -> Run:
         """Ask an active run to save itself and stop; asking again changes nothing.
@@ -201,12 +213,12 @@ class RunStore:
             JobError: if it has ended already or does not exist.
         """
         with self._database.writing() as db:
-            state = _row(db, run_id)["state"]
+            state = row_of(db, run_id)["state"]
             if state in ENDED:
                 raise JobError(f"Run {run_id} is already {state}; there is nothing to stop.")
             db.execute("UPDATE runs SET stop_requested = 1 WHERE run_id = ?", (run_id,))
-            _move(db, run_id, "stopping", None)  # a queued run stays queued until its worker hears of it
-            return run_from_row(_row(db, run_id))
+            move_state(db, run_id, "stopping", None)  # a queued run stays queued until its worker hears of it
+            return run_from_row(row_of(db, run_id))
 
     def stop_requested(self, run_id: str) -> bool:
         """Tell whether somebody has asked the run to stop."""
@@ -219,7 +231,7 @@ class RunStore:
         with self._database.writing() as db:
             db.execute(
                 "UPDATE runs SET pid = ?, pid_created = ? WHERE run_id = ? AND ticket = ?"
-                f" AND state IN ({_marks(ACTIVE)})",
+                f" AND state IN ({marks(ACTIVE)})",
                 (pid, created, run.run_id, run.ticket, *ACTIVE),
             )
 
@@ -230,14 +242,51 @@ class RunStore:
             JobError: if there is no such run.
         """
         with self._database.reading() as db:
-            row = _row(db, run_id)
+            row = row_of(db, run_id)
             if row["state"] != "queued":
                 return 0
             query = (
                 "SELECT count(*) FROM runs WHERE state IN ('queued', 'starting', 'training', 'stopping')"
-                " AND device = ? AND (state <> 'queued' OR ticket < ?)"
+                " AND device = ? AND (state <> 'queued' OR place < ?)"
             )
-            return int(db.execute(query, (row["device"], row["ticket"])).fetchone()[0])
+            return int(db.execute(query, (row["device"], row["place"])).fetchone()[0])
+
+    def move(self, run_id: str, position: int) -> list[str]:
+        """Give a queued run another position among the queued runs of its device, 0 for the first.
+
+        Returns:
+            The ids of those runs in their new order.
+
+        Raises:
+            JobError: if it is not queued, or there is no such run.
+        """
+        with self._database.writing() as db:
+            row = row_of(db, run_id)
+            if row["state"] != "queued":
+                raise JobError(f"Run {run_id} is {row['state']}; only a queued run has a place in the queue to change.")
+            waiting = db.execute(
+                "SELECT run_id, place FROM runs WHERE state = 'queued' AND device = ? ORDER BY place", (row["device"],)
+            ).fetchall()
+            order = [other["run_id"] for other in waiting if other["run_id"] != run_id]
+            order.insert(max(0, position), run_id)
+            db.executemany(
+                "UPDATE runs SET place = ? WHERE run_id = ?",
+                [(held["place"], moved) for held, moved in zip(waiting, order, strict=True)],
+            )
+            return order
+
+    def archive(self, run_id: str, archived: bool = True) -> Run:
+        """Put an ended run away, or fetch it back; nothing of it is removed.
+
+        Raises:
+            JobError: if it has not ended, or there is no such run.
+        """
+        with self._database.writing() as db:
+            state = row_of(db, run_id)["state"]
+            if state not in ENDED:
+                raise JobError(f"Run {run_id} is {state}; only an ended run can be archived. Stop it first.")
+            db.execute("UPDATE runs SET archived = ? WHERE run_id = ?", (archived, run_id))
+            return run_from_row(row_of(db, run_id))
 
     def rename(self, run_id: str, name: str) -> Run:
         """Give a run another name; an empty one brings back the title made from its recipe.
@@ -245,27 +294,38 @@ class RunStore:
         Raises:
             JobError: if the name is too long or there is no such run.
         """
-        name = " ".join(name.split())
-        if len(name) > _NAME_LENGTH:
-            raise JobError(f"The name has {len(name)} characters; at most {_NAME_LENGTH} fit. Shorten it.")
+        try:
+            name = RunConfig.parse({"name": name}).name
+        except ConfigError as error:
+            raise JobError(str(error)) from None
         with self._database.writing() as db:
-            config = run_from_row(_row(db, run_id)).config.model_copy(update={"name": name})
+            config = run_from_row(row_of(db, run_id)).config.model_copy(update={"name": name})
             db.execute(
                 "UPDATE runs SET name = ?, config = ? WHERE run_id = ?", (name, config.model_dump_json(), run_id)
             )
-            return run_from_row(_row(db, run_id))
+            return run_from_row(row_of(db, run_id))
 
     def delete(self, run_id: str) -> None:
         """Remove an ended run: its row, its events and its folder with the saved model.
 
         Raises:
-            JobError: if it has not ended, does not exist, or its folder cannot be removed.
+            JobError: if it has not ended, does not exist, is the base of a run that is not done, or its folder cannot be removed.
         """
         folder = run_folder(self.home, run_id)
-        with self._database.writing() as db:
-            state = _row(db, run_id)["state"]
+        with self._database.writing(durable=True) as db:
+            state = row_of(db, run_id)["state"]
             if state not in ENDED:
                 raise JobError(f"Run {run_id} is {state}; only an ended run can be deleted. Stop it first.")
+            users = db.execute(
+                "SELECT * FROM runs WHERE state <> 'done' AND run_id <> ?"
+                " AND json_extract(config, '$.model.base') IN (?, ?, ?)",
+                (run_id, run_id, str(folder), str(folder / "model")),
+            ).fetchall()
+            if users:
+                raise JobError(
+                    f"Run {run_id} is the base, and so the teacher, of runs that are not done; without it they could not go on:\n"
+                    f"{listing(users[:10])}\nLet them end, or delete them first."
+                )
             db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
         try:
             if folder.exists():
@@ -278,73 +338,5 @@ class RunStore:
             ) from error
 
 
-def _new_id(db: sqlite3.Connection, now: float) -> str:
-    """Make an id that sorts by time (UTC) and that nobody has yet."""
-    while True:
-        suffix = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{suffix}"
-        if db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is None:
-            return run_id
-
-
-def _row(db: sqlite3.Connection, run_id: str) -> sqlite3.Row:
-    row = db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    if row is None:
-        raise JobError(f"There is no run {run_id!r}. `python -m engine runs` lists those there are.")
-    return cast(sqlite3.Row, row)
-
-
-def _move(db: sqlite3.Connection, run_id: str, state: RunState, expected: Collection[RunState] | None) -> bool:
-    """Compare and set: the one place where a state changes."""
-    sources = [source for source in STATES if state in TRANSITIONS[source] and (expected is None or source in expected)]
-    now = time.time()
-    started = now if state == "starting" else None
-    ended = now if state in ENDED else None
-    moved = db.execute(
-        "UPDATE runs SET state = ?, started_at = coalesce(started_at, ?), ended_at = coalesce(?, ended_at)"
-        f" WHERE run_id = ? AND state IN ({_marks(sources)})",
-        (state, started, ended, run_id, *sources),
-    )
-    return moved.rowcount == 1
-
-
-def _append(db: sqlite3.Connection, run_id: str, events: Sequence[Event]) -> None:
-    now = time.time()
-    columns: dict[str, int | float | str] = {"heartbeat_at": now}
-    for event in events:
-        columns.update(_summary(event))
-    assignments = ", ".join(f"{column} = ?" for column in columns)
-    updated = db.execute(f"UPDATE runs SET {assignments} WHERE run_id = ?", (*columns.values(), run_id))
-    if updated.rowcount == 0:
-        raise JobError(f"There is no run {run_id!r} any more; it was deleted while it worked.")
-    if any(isinstance(event, StepLogged) for event in events):
-        _move(db, run_id, "training", {"starting"})
-    db.executemany(
-        "INSERT INTO events (run_id, at, kind, body) VALUES (?, ?, ?, ?)",
-        [(run_id, now, event.kind, to_json(event)) for event in events],
-    )
-
-
-def _summary(event: Event) -> dict[str, int | float | str]:
-    """Say which columns of the run's row an event changes."""
-    match event:
-        case StepLogged() | RunStopped():
-            return {"step": event.step}
-        case RunStarted():  # a run that was killed before its first checkpoint starts over
-            return {"step": event.resumed_at_step or 0}
-        case ModelLoaded():
-            return {"total_steps": event.total_steps}
-        case RunFinished():
-            return {"result": event.result.model_dump_json()}
-        case RunFailed():
-            return {"error": to_json(event)}
-        case _:
-            return {}
-
-
-def _marks(values: Collection[str]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _listing(rows: Iterable[sqlite3.Row]) -> str:
-    return "\n".join(f"  {row['run_id']}  {row['name'] or run_from_row(row).title}  ({row['state']})" for row in rows)
+def _this_process() -> tuple[int, float | None]:
+    return os.getpid(), process_created(os.getpid())

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol, Self
@@ -36,6 +37,8 @@ GATHER_S = 0.05
 HEARTBEAT_S = 5.0
 LAST_WORKER_PATIENCE_S = 60.0
 """How long the former worker of a resumed run may take to leave."""
+BALLAST_BYTES = 262_144
+"""Space on the disk that a run holds while it works, to be given up for the last words of a run that filled it."""
 STORE_PATIENCE_S = 60.0
 """A run must not die because somebody looks at its database with another tool."""
 
@@ -108,30 +111,48 @@ def _only_worker(home: Path, run_id: str) -> Iterator[None]:
 
 def _wait_and_train(store: RunStore, this: Run, train: Trainer | None, told_to_go: threading.Event) -> int:
     device = FileLock(lock_path(store.home, this.device))
+    ballast = _hold_ballast(run_folder(store.home, this.run_id))
     try:
         if not _wait_for_turn(store, this, device, told_to_go):
             store.end(this.run_id, RunStopped(step=this.step), "stopped", ticket=this.ticket)
             return 0
-        _train(store, this, train or _real_trainer(), told_to_go)
+        _train(store, this, train, told_to_go)
         return 0
     except Exception as error:  # noqa: BLE001 - whatever it is, the person must hear of it
         with suppress(OSError):  # the log lies on the disk that may be full
             traceback.print_exc()
         event = describe_failure(error, log_path(store.home, this.run_id))
+        _drop(ballast)
         try:
             store.end(this.run_id, event, "failed", ticket=this.ticket)
-        except JobError as second:  # such as a full disk; the next reconcile finds a dead process and reads this
+        except JobError as second:  # the next reconcile finds a dead process and reads this
             _say(str(second))
-            _say(last_words(event), stamped=False)
+            _say(last_words(event, this.ticket), stamped=False)
         return 1
     finally:
+        _drop(ballast)
         device.release()
+
+
+def _hold_ballast(folder: Path) -> Path:
+    """Take up a little space, to be dropped on a full disk so that the cause can be written."""
+    ballast = folder / "ballast"
+    with suppress(OSError):  # full already, or a disk that cannot reserve space
+        folder.mkdir(parents=True, exist_ok=True)
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+    return ballast
+
+
+def _drop(ballast: Path) -> None:
+    with suppress(OSError):  # of a home that became read-only
+        ballast.unlink(missing_ok=True)
 
 
 def _wait_for_turn(store: RunStore, this: Run, device: FileLock, told_to_go: threading.Event) -> bool:
     """Return True as soon as the run is first in the queue, has the device and is starting; False if it is to stop."""
     _say(f"Run {this.run_id} ({this.title}) waits for {this.device}.")
-    reconciled_at = float("-inf")
+    reconciled_at, trouble = float("-inf"), ""
     while True:
         now = store.get(this.run_id)
         if told_to_go.is_set() or now.stop_requested or now.state != "queued" or now.ticket != this.ticket:
@@ -144,7 +165,12 @@ def _wait_for_turn(store: RunStore, this: Run, device: FileLock, told_to_go: thr
             device.release()
             continue  # somebody changed the state in between; look again
         if time.monotonic() - reconciled_at >= RECONCILE_EVERY_S:
-            reconcile(store)  # a dead run ahead would block the queue
+            try:
+                reconcile(store)  # a dead run ahead would block the queue
+            except JobError as error:  # such as a full disk, of which this run need not die while it waits
+                if str(error) != trouble:
+                    trouble = str(error)
+                    _say(trouble)
             reconciled_at = time.monotonic()
         told_to_go.wait(TURN_POLL_S)
 
@@ -157,28 +183,29 @@ def _try(lock: FileLock) -> bool:
     return True
 
 
-def _real_trainer() -> Trainer:
+def _real_trainer() -> Callable[..., Iterator[Event]]:
     from engine.training import train  # imports torch, so only now
 
     return train
 
 
-def _train(store: RunStore, this: Run, train: Trainer, told_to_go: threading.Event) -> None:
+def _train(store: RunStore, this: Run, train: Trainer | None, told_to_go: threading.Event) -> None:
     """Draw events from training until it ends, and write them.
 
     Raises:
         RuntimeError: if training ends without saying how; and whatever training raises.
     """
     saved = run_folder(store.home, this.run_id) / "resume"
-    events = train(
-        store.get(this.run_id).config,  # it may have been renamed while it waited
-        run_id=this.run_id,
-        home=store.home,
-        should_stop=_StopSwitch(store, this.run_id, told_to_go),
-        resume=saved.is_dir() and any(saved.iterdir()),
-    )
     ended = False
     with EventWriter(store, this.run_id) as writer:
+        trainer = train or partial(_real_trainer(), before_saving=writer.flush)
+        events = trainer(
+            store.get(this.run_id).config,  # it may have been renamed while it waited
+            run_id=this.run_id,
+            home=store.home,
+            should_stop=_StopSwitch(store, this.run_id, told_to_go),
+            resume=saved.is_dir() and any(saved.iterdir()),
+        )
         for event in events:
             if isinstance(event, RunFinished | RunStopped):
                 writer.close()
@@ -227,7 +254,8 @@ class EventWriter:
         self._changed = threading.Condition()
         self._waiting: list[Event] = []
         self._closed = False
-        self._failure: ChhatniError | None = None
+        self._hurried = self._writing = False
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="event-writer", daemon=True)
         self._thread.start()
 
@@ -249,7 +277,22 @@ class EventWriter:
             if self._closed:
                 raise RuntimeError(f"training yielded {event.kind} after it had ended")
             self._waiting.append(event)
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Return when the disk has everything that was handed over.
+
+        Raises:
+            JobError: if something could not be written.
+        """
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._failure or not (self._waiting or self._writing))
+            self._hurried = False
+            if self._failure is not None:
+                raise self._failure
+        self._store.append(self._run_id, [], durable=True)
 
     def close(self) -> None:
         """Return when everything is written; closing again changes nothing.
@@ -260,7 +303,7 @@ class EventWriter:
         with self._changed:
             already = self._closed
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
         if self._failure is not None and not already:
             raise self._failure
@@ -269,14 +312,17 @@ class EventWriter:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting, timeout=HEARTBEAT_S)
-                self._changed.wait_for(lambda: self._closed, timeout=GATHER_S if self._waiting else 0)
-                batch, self._waiting, last = self._waiting, [], self._closed
+                self._changed.wait_for(lambda: self._closed or self._hurried, timeout=GATHER_S if self._waiting else 0)
+                batch, self._waiting, last, self._writing = self._waiting, [], self._closed, True
+            failure: Exception | None = None
             try:
                 self._store.append(self._run_id, batch)
-            except ChhatniError as error:
-                self._failure = error
-                return
-            if last:
+            except Exception as error:  # noqa: BLE001 - raised where training hears of it
+                failure = error
+            with self._changed:
+                self._failure, self._writing = failure, False
+                self._changed.notify_all()
+            if last or failure is not None:
                 return
 
 

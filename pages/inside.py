@@ -10,7 +10,7 @@ from pages.shared import inside_view, mask_replay, words
 from pages.shared.choice import choose_run
 from pages.shared.language import say
 from pages.shared.mask_replay import Story
-from pages.shared.studio import invite, show_error, store_and_runs
+from pages.shared.studio import invite, look_after, show_error, store_and_runs
 
 STORY, TIMER = "inside_story", "inside_timer"
 FOLLOW_S = 2.0
@@ -28,7 +28,7 @@ def read(run_id: str) -> tuple[Run, Story]:
     """Return the run and what it has told about its mask, as they are now."""
     run = store.get(run_id)
     if run.active:
-        jobs.reconcile(store)
+        look_after(store)
         run = store.get(run_id)
     story = st.session_state.get(STORY)
     if story is None or story.run_id != run_id:

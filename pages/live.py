@@ -10,7 +10,7 @@ from engine.replay import Recording
 from engine.runs import ACTIVE, RESUMABLE, Run
 from pages.shared import details, downloads, monitor, player, words
 from pages.shared.language import say
-from pages.shared.studio import invite, run_label, show_error, store_and_runs
+from pages.shared.studio import invite, look_after, run_label, show_error, store_and_runs
 from pages.shared.timeline import Timeline
 
 CHOSEN, TIMELINE, REFUSED = "live_run", "live_timeline", "live_refused"
@@ -105,7 +105,7 @@ def show_actions(run: Run) -> None:
 def draw(run_id: str) -> None:
     """Draw the whole run; as a timed fragment while it is active."""
     try:
-        jobs.reconcile(store)
+        look_after(store)
         run = store.get(run_id)
         timeline = st.session_state.get(TIMELINE)
         if timeline is None or timeline.run_id != run_id:

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from engine import jobs
-from engine.errors import ChhatniError
+from engine.errors import ChhatniError, JobError
 from engine.events import RunResult
 from engine.home import default_home
 from engine.runs import Run, RunState
@@ -26,17 +26,25 @@ def open_store() -> RunStore:
 
 
 def store_and_runs(states: Collection[RunState] | None = None) -> tuple[RunStore, list[Run]]:
-    """Return the store and its runs, newest first, after those whose process is gone have been marked as interrupted.
+    """Return the store and its runs, newest first and without those put away; of dead processes it says so first.
 
     Where the store cannot be read, the page says why and ends.
     """
     try:
         store = open_store()
-        jobs.reconcile(store)
-        return store, store.runs(states=states)
+        look_after(store)
+        return store, store.runs(states=states, archived=False)
     except ChhatniError as error:
         show_error(error)
         st.stop()
+
+
+def look_after(store: RunStore) -> None:
+    """Mark runs whose process is gone; where that cannot be written down, as on a full disk, say so and go on reading."""
+    try:
+        jobs.reconcile(store)
+    except JobError as error:
+        st.warning(escape(str(error)), icon=":material/warning:")
 
 
 def finished(runs: list[Run]) -> list[tuple[Run, RunResult]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine import bases, devices, preflight
+from engine import bases, preflight
 from engine.config import RunConfig
 from engine.errors import CheckpointError, ConfigError, DataError, JobError
 from engine.preflight import MARGIN_BYTES, check, check_space, check_weights
@@ -38,9 +38,14 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+def show_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    for module in ("devices", "preflight"):
+        monkeypatch.setattr(f"engine.{module}.gpu_count", lambda: count)
+
+
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_sees_gpu", lambda: False)
+    show_gpus(monkeypatch, 0)
 
 
 def config(base: Path | str, data: Path | str, /, **parts: dict[str, Any]) -> RunConfig:
@@ -81,8 +86,18 @@ def test_settings_that_this_machine_cannot_do(
     assert not home.exists()
 
 
+@pytest.mark.parametrize(("count", "shown"), [(1, "only cuda:0"), (4, "cuda:0 to cuda:3")])
+def test_a_gpu_that_is_not_there_is_refused(
+    base: Path, data: Path, home: Path, monkeypatch: pytest.MonkeyPatch, count: int, shown: str
+) -> None:
+    show_gpus(monkeypatch, count)
+    with pytest.raises(ConfigError, match=rf"Device is cuda:7, and this machine shows {shown}\. Try auto"):
+        check(config(base, data, training={"device": "cuda:7"}), home)
+    assert check(config(base, data, training={"device": f"cuda:{count - 1}"}), home).labels
+
+
 def test_a_gpu_does_fp16(base: Path, data: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_sees_gpu", lambda: True)
+    show_gpus(monkeypatch, 1)
     assert check(config(base, data, training={"precision": "fp16", "device": "cuda"}), home).labels
 
 

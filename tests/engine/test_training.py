@@ -13,6 +13,7 @@ from engine.config import RunConfig
 from engine.errors import CheckpointError, ConfigError, DataError, Diverged, OutOfMemory
 from engine.events import (
     BaselineMeasured,
+    CheckpointSaved,
     Compacted,
     EmissionsSampled,
     Evaluated,
@@ -119,6 +120,18 @@ def test_a_run_tells_its_whole_story_in_order(dataset: Path, base: Path, tmp_pat
     assert steps[-1].density == 0.5
     assert steps[-1].distillation_loss is not None
     assert len(of(events, EmissionsSampled)) >= 1
+
+
+def test_who_keeps_the_events_is_asked_before_each_state_is_saved(dataset: Path, base: Path, tmp_path: Path) -> None:
+    found: list[list[str]] = []
+
+    def before_saving() -> None:
+        found.append([path.name for path in (tmp_path / "runs" / "run-1" / "resume").glob("step-*")])
+
+    events = run(config(dataset, base, training={"checkpoint_every_s": 0}), tmp_path, before_saving=before_saving)
+    saved = [f"step-{event.step:08d}" for event in of(events, CheckpointSaved)]
+    assert len(saved) >= 3
+    assert found == [[], *([name] for name in saved[:-1])]
 
 
 def test_the_result_is_measured_and_consistent(dataset: Path, base: Path, tmp_path: Path) -> None:

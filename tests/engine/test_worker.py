@@ -240,8 +240,9 @@ def test_events_that_cannot_be_written_end_the_run(
         raise JobError("Full indeed.")
 
     monkeypatch.setattr(RunStore, "end", full_end)
-    assert worker.run(queued(store).run_id, store.home, trainer(script)) == 1
-    said = read_last_words(capsys.readouterr().out.splitlines()[-1])
+    second = queued(store)
+    assert worker.run(second.run_id, store.home, trainer(script)) == 1
+    said = read_last_words(capsys.readouterr().out.splitlines(), second.ticket)
     assert said is not None
     assert "is full" in said.message
 

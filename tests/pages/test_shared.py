@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from engine import jobs
+from engine.errors import JobError
 from engine.home import REPOSITORY
 from engine.inference import MAX_CHARACTERS
 from engine.reading import READERS
 from engine.runs import STATES
+from engine.store import RunStore
 from pages.shared import topics, words
 from pages.shared.classify import LIMIT_CHARACTERS
 from pages.shared.uploads import KINDS, keep_upload
+from tests.pages.conftest import Open, everything
+from tests.pages.seed import config, seed_run
 
 
 def test_topics_cover_the_labels_of_the_starter_corpus() -> None:
@@ -135,3 +140,25 @@ def test_every_table_that_can_be_read_can_be_uploaded() -> None:
 
 def test_the_page_and_the_classifier_cut_at_the_same_length() -> None:
     assert LIMIT_CHARACTERS == MAX_CHARACTERS
+
+
+def test_runs_are_listed_though_their_states_cannot_be_written(
+    studio: Open, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed_run(store, config(), "done")
+
+    def full(_: RunStore) -> None:
+        raise JobError("The disk is full. Free some space.")
+
+    monkeypatch.setattr(jobs, "reconcile", full)
+    for page in ("prune", "live", "compare", "inside"):
+        app = studio(page)
+        assert "The disk is full" in everything(app), page
+        assert "No run yet" not in everything(app), page
+
+
+def test_runs_that_were_put_away_are_not_listed(studio: Open, store: RunStore) -> None:
+    shown, away = seed_run(store, config(name="shown"), "done"), seed_run(store, config(name="away"), "done")
+    store.archive(away.run_id)
+    options = studio("live").selectbox[0].options
+    assert [shown.run_id in option for option in options] == [True]
