@@ -28,7 +28,7 @@ _NAMED_BY = {
 """Channels whose values may be names, and the guide that shows these names."""
 
 
-def show_chart(chart: Chart, *, key: str, alt_text: str | None = None) -> None:
+def show_chart(chart: Chart, *, key: str, alt_text: str) -> None:
     """Draw a chart as wide as its place.
 
     Args:

@@ -48,7 +48,7 @@ def read_curves(store: RunStore, chosen: Sequence[Run]) -> dict[str, Curves]:
 def _box(title: str, chart: Chart, key: str) -> None:
     with st.container(border=True):
         st.markdown(f"**{title}**")
-        show_chart(chart, key=key)
+        show_chart(chart, key=key, alt_text=title)
 
 
 def show_charts(chosen: Sequence[Run], country: str | None) -> None:
@@ -60,7 +60,7 @@ def show_charts(chosen: Sequence[Run], country: str | None) -> None:
         if points.empty:
             st.caption(say("None of these runs has a measured accuracy."))
         else:
-            show_chart(trade.trade_chart(points), key="trade")
+            show_chart(trade.trade_chart(points), key="trade", alt_text=say("Accuracy against latency"))
             st.caption(
                 say('Dashed: nobody is better in both. "(+2)" after a name: two more points too close to be named.')
             )

@@ -60,7 +60,11 @@ def show_drawing(dense: Shape, other: Shape) -> None:
     """Draw the layers where the other shape is a part of the dense one."""
     if fits_inside(dense, other):
         kept = outer_layers(dense.layers, dense.layers - other.layers)
-        show_chart(layers_chart(dense, other, kept), key="lab_layers")
+        show_chart(
+            layers_chart(dense, other, kept),
+            key="lab_layers",
+            alt_text=say("The layers with the heads and FFN neurons that stay"),
+        )
     else:
         st.caption(say("No drawing: the other shape is not a part of the dense one."))
 
@@ -141,7 +145,11 @@ def show_results(results: Sequence[LabResult]) -> None:
     left, right = st.columns([0.42, 0.58], gap="large")
     with left, st.container(border=True):
         st.markdown(f"**{say('Speed-up against the FLOPs ceiling')}** ({say('dashed: all of it reached')})")
-        show_chart(lab_charts.gain_chart(lab_charts.gain_frame(results)), key="lab_gains")
+        show_chart(
+            lab_charts.gain_chart(lab_charts.gain_frame(results)),
+            key="lab_gains",
+            alt_text=say("Speed-up against the FLOPs ceiling"),
+        )
     with right:
         table = lab_charts.results_frame(results)
         figures = ("p50 (ms)", "p95 (ms)", "Min (ms)", "Dense p50 (ms)", "Dense p95 (ms)", "Dense min (ms)")

@@ -222,7 +222,7 @@ def chart_box(title: str, chart: charts.Chart, key: str, timeline: Timeline) -> 
     with st.container(border=True, height="stretch"):
         st.markdown(f"**{title}**{marked}")
         if len(chart.data):  # axes without data have senseless numbers
-            show_chart(chart, key=key)
+            show_chart(chart, key=key, alt_text=title)
         else:
             st.caption(say("Nothing to draw yet."))
 

@@ -42,7 +42,9 @@ def show_outcome(outcome: Outcome, result: RunResult | None) -> "DeltaGenerator 
         place = st.container()
         names = {label: topics.bilingual(label) for label in said.probabilities}
         data = answers.probability_frame(said.probabilities, names)
-        show_chart(answers.probability_chart(data), key=f"bars_{outcome.source}")
+        show_chart(
+            answers.probability_chart(data), key=f"bars_{outcome.source}", alt_text=say("Probability of each topic")
+        )
         _cost(outcome, said, result)
         if said.windows > 1:
             windows = say(

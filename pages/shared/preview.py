@@ -68,8 +68,8 @@ def show_shape(dense: Shape, config: RunConfig) -> None:
     for note in predicted.notes:
         st.caption(f":material/info: {words.escape(note)}")
     drawing = layers_chart(dense, pruned, predicted.kept_layers)
-    show_chart(drawing, key="preview_layers")
-    show_chart(parts_chart(dense, pruned), key="preview_parts")
+    show_chart(drawing, key="preview_layers", alt_text=say("The layers with the heads and FFN neurons that stay"))
+    show_chart(parts_chart(dense, pruned), key="preview_parts", alt_text=say("Parameters by part, before and after"))
 
 
 def _number(label: str, value: str, fewer: float, dense: str) -> None:
