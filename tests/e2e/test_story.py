@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 DONE = re.compile(r"^(check_circle)?\s*Done$")
 """The badge, with or without the name of its icon."""
-POINTS = """Array.from(document.querySelector('[data-testid=stVegaLiteChart]').querySelectorAll('.mark-line path'))
+POINTS = """Array.from(document.querySelector('[aria-label=Loss]').querySelectorAll('.mark-line path'))
     .map(path => path.getAttribute('d').match(/[ML]/g).length).reduce((sum, count) => sum + count, 0)"""
 """How many points the lines of the first chart (loss) have."""
 HEADLINE = "भारताने अंतिम सामन्यात ऑस्ट्रेलियाला हरवून क्रिकेट विश्वचषक जिंकला"
@@ -30,14 +30,14 @@ def test_prune_watch_and_classify(studio: str, page: Page, tmp_path: Path) -> No
     ).click()  # Advanced has a heading of this name
     page.get_by_text("Advanced", exact=True).click()
     _fill(page, "Maximum steps", "40")
-    _fill(page, "Evaluations", "4")
+    _fill(page, "Evaluations", "2")
     expect(page.get_by_text("FFN: 576 of 768 neurons")).to_be_visible()
     page.get_by_role("button", name="Start", exact=True).click()
 
     expect(page.get_by_role("heading", name="Live")).to_be_visible(timeout=MINUTE)
     progress = page.get_by_text(re.compile(r"Step [\d,]+ of 40"))
     expect(progress).to_be_visible(timeout=2 * MINUTE)
-    chart = page.get_by_test_id("stVegaLiteChart").first.locator("svg.marks")
+    chart = page.get_by_label("Loss", exact=True).locator("svg.marks")
     expect(chart).to_be_visible(timeout=MINUTE)
     chart.evaluate("drawing => { drawing.dataset.mark = 'first'; }")
     drawn = _points(page)

@@ -69,10 +69,11 @@ def test_the_head_start_tells_topics_apart_by_their_words(tmp_path: Path) -> Non
     data = load_data(DataConfig(), 0, tmp_path)
     tokenizer = learn_tokenizer(data.train.texts, 3000, 64)
     models = [random_model(replace(SHAPE, vocabulary=3000), data.labels, SEED, len(tokenizer)) for _ in range(2)]
+    teacher = SvmTeacher(data.train)
     before = models[0].bert.embeddings.word_embeddings.weight.clone()
     for model in models:
         torch.manual_seed(SEED)
-        SvmTeacher(data.train).give_head_start(model, tokenizer)
+        teacher.give_head_start(model, tokenizer)
     after = models[0].bert.embeddings.word_embeddings.weight
     assert torch.equal(after, models[1].bert.embeddings.word_embeddings.weight), "the same seed, the same start"
     added = (after - before).detach()

@@ -52,26 +52,17 @@ def test_texts_without_a_topic_are_not_in_the_corpus() -> None:
     assert [text for text in texts if f"\n{text}," in corpus] == []
 
 
+FOUND = Found(
+    9, 0.5, 0.4, 0.6, 0.5, 0.1, 0.7, 0.8, {"low probability": 3}, ("A", "B"), [[4, 1], [2, 2]], [Outside("hindi", 4, 3)]
+)
+
+
 def test_the_card_holds_one_section_however_often_it_is_written(tmp_path: Path) -> None:
-    found = Found(
-        9,
-        0.5,
-        0.4,
-        0.6,
-        0.5,
-        0.1,
-        0.7,
-        0.8,
-        {"low probability": 3},
-        ("A", "B"),
-        [[4, 1], [2, 2]],
-        [Outside("hindi", 4, 3)],
-    )
     card = tmp_path / "README.md"
     card.write_text("# Starter\n\nAbout it.\n", encoding="utf-8")
-    write_section(card, section(found, "x.csv"))
+    write_section(card, section(FOUND, "x.csv"))
     once = card.read_text(encoding="utf-8")
-    write_section(card, section(found, "x.csv"))
+    write_section(card, section(FOUND, "x.csv"))
     assert card.read_text(encoding="utf-8") == once
     assert once.startswith("# Starter\n\nAbout it.\n\n## On real headlines\n")
     assert "| A | 4 | 1 | 80.00 % |\n| B | 2 | 2 | 50.00 % |" in once
@@ -79,8 +70,13 @@ def test_the_card_holds_one_section_however_often_it_is_written(tmp_path: Path) 
     assert "Why not of the others: 3 low probability." in once
 
 
-def test_the_command_prints_json_and_leaves_the_card_alone(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_json_and_leaves_the_card_alone(
+    labelled: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(starter_check, "check", lambda path, home, model: asked.append(path) or FOUND)
     before = (STARTER / "README.md").read_text(encoding="utf-8")
     assert main([str(labelled), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["texts"] == 4
+    assert json.loads(capsys.readouterr().out)["texts"] == 9
+    assert asked == [labelled]
     assert (STARTER / "README.md").read_text(encoding="utf-8") == before
