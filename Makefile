@@ -9,7 +9,7 @@ run: .venv/run.stamp
 	$(BIN)/streamlit run app.py
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
