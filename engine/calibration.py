@@ -2,8 +2,8 @@
 
 After training, one number, the temperature, is fitted to the validation split, so that of the texts given a probability of 70 %
 about 70 % are right; it changes no answer. Both errors of calibration, before and after, are measured on the test split. An answer
-is unsure by a stated rule (`Calibration.doubt`): the text holds no letters, it is in a language that the training texts are not
-in, or the calibrated probability is too low.
+is unsure by a stated rule (`doubt`): the text holds no letters, it is in a language that the training texts are not in, it says
+the same again and again, too much of it is written like nothing in the training texts, or the calibrated probability is too low.
 
 Sources: temperature scaling and expected calibration error, Guo et al. 2017, "On Calibration of Modern Neural Networks"
 (https://arxiv.org/abs/1706.04599), sections 2 and 4.2; answering only where the probability is high, Hendrycks & Gimpel 2017
@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,27 @@ from scipy.special import log_softmax, softmax
 
 from engine.data import Split
 from engine.errors import CheckpointError
-from engine.events import CalibrationReport, Doubt
+from engine.familiarity import Familiarity, load_familiarity
 from engine.languages import languages_of, margin, margin_within
+from engine.records import CalibrationReport, Doubt
 
 FILE = "calibration.json"
 BINS = 15
 """Bins of equal width for the expected calibration error, as in the paper."""
 COLDEST, HOTTEST = 0.5, 20.0
 """Bounds of the temperature: a small split that is all right would otherwise ask for certainty."""
+
+
+REPEATING_WORDS = 4
+"""So many words say something by being repeated; of fewer, a headline may well say one twice."""
+
+
+class Calibration(NamedTuple):
+    """What a model needs beside its weights to know when it is not sure."""
+
+    report: CalibrationReport
+    familiar: Familiarity | None
+    """None where an older version saved the model."""
 
 
 def unsure_below(labels: int) -> float:
@@ -46,8 +60,8 @@ def fit_calibration(
     train: Split,
     validation: tuple[NDArray[np.float32], Split],
     test: tuple[NDArray[np.float32], Split],
-) -> CalibrationReport:
-    """Fit temperature and language margin to the validation split and measure both on the test split.
+) -> Calibration:
+    """Fit temperature, language margin and unfamiliar share to the validation split and measure all on the test split.
 
     Args:
         train: what the model learnt from; its languages are the model's own.
@@ -55,7 +69,7 @@ def fit_calibration(
         test: the same of the test split.
     """
     temperature = fit_temperature(validation[0], validation[1].labels)
-    languages = languages_of(train.texts)
+    languages, familiar = languages_of(train.texts), Familiarity.of(train.texts)
     report = CalibrationReport(
         temperature=temperature,
         ece_before=expected_calibration_error(_probabilities(test[0], 1.0), test[1].labels),
@@ -64,18 +78,19 @@ def fit_calibration(
         measured_on=len(test[1].texts),
         languages=languages,
         language_margin=margin_within(validation[1].texts, languages),
+        strange_within=familiar.strange_within(validation[1].texts),
     )
+    calibration = Calibration(report, familiar)
     probabilities = _probabilities(test[0], temperature)
     sure = np.array(
         [
-            not doubt(report, text, float(row.max()), row.size)
+            not doubt(calibration, text, float(row.max()), row.size)
             for text, row in zip(test[1].texts, probabilities, strict=True)
         ]
     )
     right = probabilities.argmax(axis=1) == np.asarray(test[1].labels)
-    return report.model_copy(
-        update={"sure": float(sure.mean()), "sure_accuracy": float(right[sure].mean()) if sure.any() else None}
-    )
+    found = {"sure": float(sure.mean()), "sure_accuracy": float(right[sure].mean()) if sure.any() else None}
+    return Calibration(report.model_copy(update=found), familiar)
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: Sequence[int]) -> float:
@@ -109,42 +124,52 @@ def expected_calibration_error(probabilities: NDArray[np.float64], labels: Seque
     return sum(gaps) / len(confidence)
 
 
-def doubt(report: CalibrationReport | None, text: str, probability: float, labels: int) -> Doubt:
+def doubt(calibration: Calibration | None, text: str, probability: float, labels: int) -> Doubt:
     """Return why an answer is unsure, or nothing where it is not.
 
     Args:
-        report: the model's calibration; None knows no languages.
+        calibration: the model's own; None knows no languages and no training texts.
         text: the normalised text.
         probability: of the best label, calibrated.
         labels: how many labels there are.
     """
     if not any(character.isalpha() for character in text):
         return "no letters"
-    if report is not None and margin(text, report.languages)[0] > report.language_margin:
-        return "other language"
+    if calibration is not None:
+        report, familiar = calibration
+        if margin(text, report.languages)[0] > report.language_margin:
+            return "other language"
+    words = text.split()
+    if len(words) >= REPEATING_WORDS and 2 * len(set(words)) <= len(words):
+        return "repetition"
+    if calibration is not None and familiar is not None and familiar.strange(text) > report.strange_within:
+        return "unfamiliar"
     return "low probability" if probability < unsure_below(labels) else ""
 
 
-def save_calibration(folder: Path, report: CalibrationReport) -> None:
+def save_calibration(folder: Path, calibration: Calibration) -> None:
     """Write the calibration into a model's folder."""
-    (folder / FILE).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / FILE).write_text(calibration.report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if calibration.familiar is not None:
+        calibration.familiar.save(folder)
 
 
-def load_calibration(folder: Path) -> CalibrationReport | None:
+def load_calibration(folder: Path) -> Calibration | None:
     """Read the calibration of a model's folder; None where the model has none.
 
     Raises:
-        CheckpointError: if the file is there and is not one of ours.
+        CheckpointError: if a file is there and is not one of ours.
     """
     path = folder / FILE
     if not path.is_file():
         return None
     try:
-        return CalibrationReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        report = CalibrationReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
         raise CheckpointError(
             f"{path} cannot be read as a calibration ({type(error).__name__}). Delete it; the model then goes uncalibrated."
         ) from None
+    return Calibration(report, load_familiarity(folder))
 
 
 def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

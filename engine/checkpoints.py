@@ -20,10 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
-from engine.calibration import save_calibration
+from engine.calibration import Calibration, save_calibration
 from engine.compaction import is_stock
 from engine.errors import CheckpointError
-from engine.events import CalibrationReport
 from engine.pruned_format import write_weights
 from engine.storage import folder_bytes, replace_folder
 
@@ -141,7 +140,7 @@ def save_model(
     folder: Path,
     model: BertForSequenceClassification,
     tokenizer: PreTrainedTokenizerBase,
-    calibration: CalibrationReport | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Save a compacted model: safetensors, ``config.json`` with the label names, tokenizer, calibration.
 

@@ -18,13 +18,13 @@ from torch import Tensor
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
 from engine.bases import download, find_base
-from engine.calibration import doubt, load_calibration
+from engine.calibration import Calibration, doubt, load_calibration
 from engine.cleaning import normalise
 from engine.data import batches
 from engine.errors import CheckpointError
 from engine.evaluation import collate, count_bytes, count_parameters
-from engine.events import CalibrationReport, Doubt
 from engine.model import load_folder
+from engine.records import Doubt
 from engine.tokenization import encode, longest_covered, window_starts
 
 MAX_WINDOWS = 32
@@ -76,7 +76,7 @@ class Classifier:
         model: BertForSequenceClassification,
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
-        calibration: CalibrationReport | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.calibration = calibration
         self._model, self._tokenizer = model.eval(), tokenizer
@@ -227,7 +227,7 @@ class Classifier:
         return self._calibrated(**inputs).cpu()
 
     def _calibrated(self, **inputs: Tensor) -> Tensor:
-        temperature = 1.0 if self.calibration is None else self.calibration.temperature
+        temperature = 1.0 if self.calibration is None else self.calibration.report.temperature
         probabilities: Tensor = (self._model(**inputs).logits.float() / temperature).softmax(dim=-1)
         return probabilities
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from engine.config import PruningConfig
-from engine.events import CalibrationReport, Compacted, Doubt, ModelLoaded, RunResult, SvmReport, VocabularyReport
+from engine.events import Compacted, ModelLoaded
+from engine.records import CalibrationReport, Doubt, RunResult, SvmReport, VocabularyReport
 
 OWN_FORMAT = (
     "No stock BERT has layers like these, so the model is saved in Chhatni's own format, which stock transformers cannot load. "
@@ -123,6 +124,8 @@ def _count(number: int, noun: str) -> str:
 DOUBTS: dict[Doubt, str] = {
     "no letters": "the text holds no letters",
     "other language": "the text does not look like the language of the training texts",
+    "repetition": "the text says the same words again and again",
+    "unfamiliar": "the text is written like nothing in the training texts",
     "low probability": "no topic is probable enough",
 }
 """Why an answer is unsure; the rule is `engine.calibration.doubt`."""

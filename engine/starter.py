@@ -26,14 +26,13 @@ from transformers import BertForSequenceClassification, BertTokenizer, get_linea
 
 from engine.alteration import alter, encode_loosely
 from engine.bases import STARTER
-from engine.calibration import fit_calibration
+from engine.calibration import Calibration, fit_calibration
 from engine.checkpoints import save_model
 from engine.config import DataConfig, EmissionsConfig, RunConfig
 from engine.data import Split, TextData, batches, load_data
 from engine.distillation import distillation_loss
 from engine.emissions import EmissionsMeter
 from engine.evaluation import collate, count_bytes, count_parameters, predict_logits, scores
-from engine.events import CalibrationReport
 from engine.model import random_model
 from engine.optimization import make_optimizer
 from engine.preparation import device_name
@@ -84,7 +83,7 @@ class Built:
     validation: tuple[float, float]
     test: tuple[float, float]
     teacher_test: tuple[float, float]
-    calibration: CalibrationReport
+    calibration: Calibration
     duration_s: float
     energy_kwh: float
 

@@ -6,11 +6,11 @@ from typing import Protocol
 import torch
 from transformers import BertForSequenceClassification
 
-from engine.calibration import fit_calibration
+from engine.calibration import Calibration, fit_calibration
 from engine.data import Split
 from engine.evaluation import measure, measure_latency, predict_logits, scores
-from engine.events import CalibrationReport, Latency, Measurement
 from engine.preparation import Prepared
+from engine.records import Latency, Measurement
 
 
 class Encoded(Protocol):
@@ -54,14 +54,19 @@ class Yardstick:
         """Return accuracy and macro-F1 on the test split; asked for once, at the end."""
         return self._scores(model, texts.test_ids, texts.pad_id, self._prepared.data.test)
 
-    def calibration(self, model: BertForSequenceClassification, texts: Encoded) -> CalibrationReport | None:
-        """Calibrate the finished student on the validation split, or return None for a shape without meaning."""
+    def finished(
+        self, model: BertForSequenceClassification, texts: Encoded
+    ) -> tuple[tuple[float, float] | None, Calibration | None]:
+        """Return the test scores of the finished student and its calibration, from one look at the test split.
+
+        The calibration is fitted to the validation split; both are None for a shape without meaning.
+        """
         if not self._prepared.shows_accuracy:
-            return None
+            return None, None
         data = self._prepared.data
-        pairs = [(texts.validation_ids, data.validation), (texts.test_ids, data.test)]
-        logits = [(predict_logits(model, ids, texts.pad_id).numpy(), split) for ids, split in pairs]
-        return fit_calibration(data.train, *logits)
+        validation, test = (predict_logits(model, ids, texts.pad_id) for ids in (texts.validation_ids, texts.test_ids))
+        calibration = fit_calibration(data.train, (validation.numpy(), data.validation), (test.numpy(), data.test))
+        return scores(test, data.test.labels), calibration
 
     def latencies(self, small: BertForSequenceClassification, budget_s: float = 1.0) -> tuple[Latency, Latency]:
         """Time dense base and student in turns, in the run's precision."""

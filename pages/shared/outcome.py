@@ -6,7 +6,7 @@ import streamlit as st
 
 from engine import answers
 from engine.estimates import text_energy_kwh
-from engine.events import Doubt, RunResult
+from engine.records import Doubt, RunResult
 from pages.shared import shading, topics, words
 from pages.shared.chart import show_chart
 from pages.shared.classify import Outcome
@@ -78,6 +78,10 @@ def reason(doubt: Doubt) -> str:
         return say("The text holds no letters, so there is nothing to judge by.")
     if doubt == "other language":
         return say("The text does not look like the language this model was trained on.")
+    if doubt == "repetition":
+        return say("The text says the same words again and again.")
+    if doubt == "unfamiliar":
+        return say("The words are unlike any this model was trained on.")
     return say("No topic is probable enough.")
 
 
@@ -105,7 +109,7 @@ def rule(outcome: Outcome) -> str:
     if report is None:
         return say(
             "This model is not calibrated, so its probabilities may promise too much. It is not sure where the text holds no "
-            "letters or its best topic has less than {share}.",
+            "letters or says the same words again and again, or its best topic has less than {share}.",
             share=share,
         )
     names = ", ".join(words.escape(topics.language(code)) for code in report.languages)
@@ -117,6 +121,12 @@ def rule(outcome: Outcome) -> str:
             "another language is likelier than those of its training texts ({names}) by more than {margin} nats;",
             names=names,
             margin=f"{report.language_margin:.1f}",
+        ),
+        "- " + say("of four words or more, at most half are different;"),
+        "- "
+        + say(
+            "more than {share} of its letter sequences (five long) occur in no training text;",
+            share=words.percent(report.strange_within),
         ),
         "- " + say("its best topic has a calibrated probability below {share}.", share=share),
         "",

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine import calibration
+from engine import calibration, familiarity
 from engine.calibration import (
+    Calibration,
     doubt,
     expected_calibration_error,
     fit_calibration,
@@ -20,8 +21,9 @@ from engine.calibration import (
 )
 from engine.data import Split
 from engine.errors import CheckpointError
-from engine.events import CalibrationReport
+from engine.familiarity import Familiarity
 from engine.languages import languages_of, margin, margin_within
+from engine.records import CalibrationReport
 
 MARATHI = [
     "पुण्यात मेट्रोच्या नव्या मार्गाचे उद्घाटन झाले",
@@ -72,13 +74,15 @@ def test_a_calibrated_model_is_better_calibrated_and_says_how_often_it_is_sure()
     logits, labels = drawn(2.5, 800)
     texts = [MARATHI[number % len(MARATHI)] for number in range(800)]
     train = Split(MARATHI, [0, 1, 2, 3])
-    report = fit_calibration(
+    report, familiar = fit_calibration(
         train, (logits[:400], Split(texts[:400], labels[:400])), (logits[400:], Split(texts[400:], labels[400:]))
     )
     assert report.ece < report.ece_before - 0.05
     assert report.temperature == pytest.approx(2.5, rel=0.25)
     assert (report.fitted_on, report.measured_on) == (400, 400)
     assert report.languages == ("mr",)
+    assert familiar is not None
+    assert report.strange_within == 0.0, "the validation texts are the training texts"
     # among texts that it is sure of, more are right
     assert report.sure_accuracy is not None
     right = float((logits[400:].argmax(axis=1) == np.array(labels[400:])).mean())
@@ -86,10 +90,18 @@ def test_a_calibrated_model_is_better_calibrated_and_says_how_often_it_is_sure()
     assert report.sure_accuracy > right
 
 
-def known(margin: float = 4.0) -> CalibrationReport:
-    return CalibrationReport(
-        temperature=1.5, ece_before=0.2, ece=0.05, fitted_on=9, measured_on=9, languages=("mr",), language_margin=margin
+def known(strange_within: float = 0.9) -> Calibration:
+    report = CalibrationReport(
+        temperature=1.5,
+        ece_before=0.2,
+        ece=0.05,
+        fitted_on=9,
+        measured_on=9,
+        languages=("mr",),
+        language_margin=4.0,
+        strange_within=strange_within,
     )
+    return Calibration(report, Familiarity.of(MARATHI))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +116,10 @@ def known(margin: float = 4.0) -> CalibrationReport:
         ("\u200d\ufe0f", 0.99, 12, "no letters"),
         ("😀 !!! 123 १२३", 0.99, 12, "no letters"),
         ("", 0.99, 12, "no letters"),
+        ("आणि आणि आणि आणि", 0.99, 12, "repetition"),
+        ("आणि आणि आणि", 0.99, 12, "unfamiliar"),
+        (f"{MARATHI[0]} {MARATHI[0].split()[0]}", 0.99, 12, ""),
+        ("झिंबुळ फटकोरा नेविसळ गुम्पाट टिरवंडे", 0.99, 12, "unfamiliar"),
     ],
 )
 def test_the_rule_says_why_an_answer_is_unsure(text: str, probability: float, labels: int, wanted: str) -> None:
@@ -113,6 +129,9 @@ def test_the_rule_says_why_an_answer_is_unsure(text: str, probability: float, la
 def test_a_model_without_calibration_knows_no_languages() -> None:
     assert doubt(None, HINDI, 0.99, 12) == ""
     assert doubt(None, HINDI, 0.3, 12) == "low probability"
+    assert doubt(None, "आणि आणि आणि आणि", 0.99, 12) == "repetition"
+    older = Calibration(known().report, None)
+    assert doubt(older, "झिंबुळ फटकोरा नेविसळ गुम्पाट टिरवंडे", 0.99, 12) == "", "it does not know what is unfamiliar"
 
 
 @pytest.mark.parametrize(("labels", "bound"), [(2, 0.75), (3, 0.5), (12, 0.5)])
@@ -138,8 +157,18 @@ def test_the_margin_is_nothing_in_an_own_language_and_passes_most_own_texts() ->
 def test_a_calibration_is_read_back_and_a_foreign_file_is_refused(tmp_path: Path) -> None:
     assert load_calibration(tmp_path) is None
     save_calibration(tmp_path, known())
-    assert load_calibration(tmp_path) == known()
-    for text in ("{", '{"temperature": "hot"}', known().model_dump_json().replace("1.5", "0.0")):
+    found = load_calibration(tmp_path)
+    assert found is not None
+    assert found.report == known().report
+    assert found.familiar is not None
+    assert found.familiar.strange(MARATHI[0]) == 0.0
+    assert found.familiar.strange("झिंबुळ फटकोरा") > 0.9
+    (tmp_path / familiarity.FILE).write_bytes(b"short")
+    with pytest.raises(CheckpointError, match=r"familiar\.bin has 5 bytes; it must have 65,536. Delete it"):
+        load_calibration(tmp_path)
+    (tmp_path / familiarity.FILE).unlink()
+    assert load_calibration(tmp_path) == Calibration(known().report, None)
+    for text in ("{", '{"temperature": "hot"}', known().report.model_dump_json().replace("1.5", "0.0")):
         (tmp_path / calibration.FILE).write_text(text)
         with pytest.raises(CheckpointError, match=r"calibration\.json cannot be read.*Delete it"):
             load_calibration(tmp_path)

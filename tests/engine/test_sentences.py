@@ -2,10 +2,11 @@
 
 import pytest
 
-from engine.charts import compaction_frame
 from engine.config import PruningConfig
-from engine.events import Compacted, ModelLoaded, VocabularyReport
+from engine.events import Compacted, ModelLoaded
+from engine.run_tables import compaction_frame
 from engine.sentences import pruned_unit, vocabulary_kept, what_went
+from tests.engine.fake_training import VOCABULARY
 
 LOADED = ModelLoaded(
     base="compact",
@@ -93,18 +94,7 @@ def test_what_a_density_counts(settings: dict[str, object], unit: str) -> None:
 
 @pytest.mark.parametrize("agreement", [None, 0.985])
 def test_a_smaller_vocabulary_in_sentences(agreement: float | None) -> None:
-    report = VocabularyReport(
-        tokens_before=197_285,
-        tokens_after=20_000,
-        rows_before=197_285,
-        parameters_saved=136_154_880,
-        bytes_saved=544_619_520,
-        unknown_before=0.001,
-        unknown_after=0.0042,
-        texts_changed=0.12,
-        label_agreement=agreement,
-    )
-    words = vocabulary_kept(report)
-    assert "20,000 of 197,285 tokens stay, 136.15 M parameters fewer" in words
-    assert "0.42 % unknown tokens (before 0.10 %), 12.00 % of texts split otherwise" in words
+    words = vocabulary_kept(VOCABULARY.model_copy(update={"label_agreement": agreement}))
+    assert "2,500 of 4,000 tokens stay, 0.38 M parameters fewer" in words
+    assert "0.40 % unknown tokens (before 0.10 %), 12.00 % of texts split otherwise" in words
     assert ("98.50 %" in words) == (agreement is not None)

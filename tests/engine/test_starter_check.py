@@ -41,7 +41,7 @@ def test_the_figures_fit_one_another(labelled: Path, tmp_path: Path) -> None:
 def test_texts_without_a_topic_are_mostly_not_answered(tmp_path: Path) -> None:
     found = {each.kind: each for each in check_outside(load_classifier("starter", tmp_path))}
     assert Counter(kind for kind, _ in read_outside()) == {kind: each.texts for kind, each in found.items()}
-    for kind, least in (("hindi", 0.97), ("english", 0.99), ("romanised", 0.99), ("nonsense", 0.7), ("other", 0.88)):
+    for kind, least in (("hindi", 0.97), ("english", 0.99), ("romanised", 0.99), ("nonsense", 0.82), ("other", 0.92)):
         assert found[kind].unsure >= least * found[kind].texts, kind
 
 
