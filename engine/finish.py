@@ -2,18 +2,17 @@
 
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from engine.checkpoints import save_model
 from engine.compaction import is_stock
-from engine.events import Event, Latency, Measurement, RunFinished, RunResult
+from engine.events import Event, RunFinished
+from engine.loop import Loop
 from engine.preparation import device_name
+from engine.records import Latency, Measurement, RunResult
+from engine.spending import forget_spent
 
-if TYPE_CHECKING:
-    from engine.training import Loop
 
-
-def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
+def finish(loop: Loop, run_id: str) -> Iterator[Event]:
     """Test the smaller student once beside the dense base, and save it.
 
     Raises:
@@ -27,8 +26,8 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
     # the last step was measured on the validation split already, unless this part of the run began behind it
     last = loop.measured or loop.yardstick.student(student, loop.student)[0]
     dense = _with_test(loop.baseline, dense_latency, loop.yardstick.test_scores(prepared.dense, prepared))
-    measured = _with_test(last, latency, loop.yardstick.test_scores(student, loop.student))
-    calibration = loop.yardstick.calibration(student, loop.student)
+    test, calibration = loop.yardstick.finished(student, loop.student)
+    measured = _with_test(last, latency, test)
     path = loop.folder / "model"
     save_model(path, student, loop.student.tokenizer, calibration)
     loop.meter.stop()
@@ -60,7 +59,7 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
             data=prepared.data.report,
             vocabulary=loop.student.vocabulary_report,
             svm=loop.svm,
-            calibration=calibration,
+            calibration=calibration.report if calibration else None,
             model_path=str(path),
             stock=is_stock(student),
         )
@@ -68,6 +67,7 @@ def finish(loop: "Loop", run_id: str) -> Iterator[Event]:
     # the model is whole on the disk: what was kept for resuming has done its work
     shutil.rmtree(loop.folder / "resume", ignore_errors=True)
     (loop.folder / "teacher.safetensors").unlink(missing_ok=True)
+    forget_spent(loop.folder)
     shutil.rmtree(loop.folder / "tokenizer", ignore_errors=True)
 
 

@@ -17,13 +17,18 @@ from typing import cast
 import psutil
 from filelock import FileLock, Timeout
 
+from engine import standby
+from engine.concealing import conceal, for_workers
 from engine.config import RunConfig
+from engine.device_locks import held_elsewhere
 from engine.devices import is_alive, lock_name, process_created
 from engine.errors import JobError, WorkerDied
+from engine.event_writer import recover
 from engine.events import RunFailed
 from engine.failures import read_last_words
 from engine.home import REPOSITORY, lock_path, run_folder
-from engine.store import ACTIVE, ENDED, Run, RunState, RunStore
+from engine.runs import ACTIVE, ENDED, Run, RunState
+from engine.store import RunStore
 
 WORKER_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "engine.worker")
 SPAWN_GRACE_S = 10.0
@@ -55,6 +60,11 @@ def start(store: RunStore, config: RunConfig) -> Run:
             store.delete(run.run_id)
         raise
     return store.get(run.run_id)
+
+
+def keep_ready(home: Path) -> None:
+    """Have a worker import everything that a run needs before one is started; it ends by itself if none comes."""
+    standby.keep_ready(WORKER_COMMAND, _environment(home))
 
 
 def resume(store: RunStore, run_id: str) -> Run:
@@ -117,6 +127,7 @@ def reconcile(store: RunStore) -> list[Run]:
     for run in store.runs(states=ACTIVE):
         if not _is_dead(store.home, run):
             continue
+        recover(store, run.run_id)
         said = read_last_words(log_tail(store.home, run.run_id, _LAST_WORDS_LINES), run.ticket)
         event, state = (_obituary(store.home, run), "interrupted") if said is None else (said, "failed")
         if store.end(run.run_id, event, cast(RunState, state), ticket=run.ticket):
@@ -152,6 +163,11 @@ def position(store: RunStore, run_id: str) -> int:
     return store.ahead(run_id)
 
 
+def waits_for_another_home(store: RunStore, run: Run) -> bool:
+    """Tell whether a queued run would start now, did not a run of another home on this machine have its device."""
+    return run.state == "queued" and store.ahead(run.run_id) == 0 and held_elsewhere(store.home, run.device)
+
+
 def log_path(home: Path, run_id: str) -> Path:
     """Return the file that the worker's output goes to; it need not exist yet."""
     return run_folder(home, run_id) / "log.txt"
@@ -163,7 +179,7 @@ def log_tail(home: Path, run_id: str, lines: int) -> list[str]:
         with log_path(home, run_id).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - max(_TAIL_BYTES, 200 * lines)))
-            text = file.read().decode("utf-8", errors="replace")
+            text = conceal(file.read().decode("utf-8", errors="replace"))
     except FileNotFoundError:
         return []
     return [line for line in text.splitlines() if line.strip()][-lines:]
@@ -177,14 +193,15 @@ def _spawn(store: RunStore, run: Run) -> None:
     """
     _reap()
     log = log_path(store.home, run.run_id)
-    environment = {**os.environ, "CHHATNI_HOME": str(store.home.resolve()), "PYTHONUNBUFFERED": "1"}
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
+            if _give_to_waiting_worker(store, run, log):
+                return
             child = subprocess.Popen(
                 [*WORKER_COMMAND, run.run_id],
                 cwd=REPOSITORY,
-                env=environment,
+                env=_environment(store.home),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -201,6 +218,29 @@ def _spawn(store: RunStore, run: Run) -> None:
         _children[child.pid] = child
     with suppress(JobError):  # such as a locked database: the worker notes itself, and has more patience
         store.set_process(run, child.pid, created)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Return what a worker sees."""
+    return {**for_workers(), "CHHATNI_HOME": str(home.resolve()), "PYTHONUNBUFFERED": "1"}
+
+
+def _give_to_waiting_worker(store: RunStore, run: Run, log: Path) -> bool:
+    """Let the worker that waits for a run have this one; False where none waits, or it is gone.
+
+    Its process is noted before it knows of the run: whoever dies in between, the run is never without a process to look for.
+    """
+    child = standby.take(_environment(store.home))
+    if child is None:
+        return False
+    try:
+        store.set_process(run, child.pid, process_created(child.pid))
+    except JobError:  # such as a locked database: a worker that starts from nothing has the time to wait for it
+        standby.send_away(child)
+        return False
+    with _children_lock:
+        _children[child.pid] = child
+    return standby.hand_over(child, run.run_id, log)
 
 
 def _reap() -> None:

@@ -10,11 +10,12 @@ import torch
 from engine.checkpoints import ResumeState, digest_text
 from engine.config import RunConfig
 from engine.errors import CheckpointError, DataError
-from engine.events import Measurement, SvmReport
 from engine.preparation import Prepared
+from engine.records import Measurement, SvmReport
+from engine.spending import Spent
 
 if TYPE_CHECKING:
-    from engine.training import Loop
+    from engine.loop import Loop
 
 
 def fingerprint(config: RunConfig) -> str:
@@ -92,6 +93,11 @@ def capture(loop: "Loop") -> ResumeState:
     return ResumeState(loop.step, fingerprint(loop.config), loop.student.model.state_dict(), state, facts)
 
 
+def saved_spending(former: ResumeState) -> Spent:
+    """Return what the run had used when a state was saved."""
+    return Spent.model_validate({"elapsed_s": former.facts["elapsed_s"], "emissions": former.facts["emissions"]})
+
+
 def restore(loop: "Loop", former: ResumeState) -> None:
     """Put a loop back to where it was saved.
 
@@ -105,7 +111,6 @@ def restore(loop: "Loop", former: ResumeState) -> None:
     if loop.accelerator.scaler is not None and former.state["scaler"]:
         loop.accelerator.scaler.load_state_dict(former.state["scaler"])
     loop.step = former.step
-    loop.elapsed_before_s = float(former.facts["elapsed_s"])
     loop.skipped_steps = int(former.facts["skipped_steps"])
     loop.baseline = Measurement.model_validate(former.facts["baseline"])
     svm = former.facts.get("svm")  # states saved by an older version have none

@@ -12,29 +12,32 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, Self
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
+from engine import standby
+from engine.concealing import Concealed
 from engine.config import RunConfig
+from engine.device_locks import DeviceLock
 from engine.devices import process_created
-from engine.errors import ChhatniError, JobError
+from engine.errors import ChhatniError, JobError, StoreLocked
+from engine.event_writer import RETRY_S, EventWriter
 from engine.events import Event, RunFinished, RunStopped
 from engine.failures import describe_failure, last_words
 from engine.home import default_home, lock_path, run_folder
 from engine.jobs import log_path, reconcile
-from engine.store import Run, RunState, RunStore
+from engine.runs import Run, RunState
+from engine.store import RunStore
 
 TURN_POLL_S = 0.25
 RECONCILE_EVERY_S = 1.0
 STOP_POLL_S = 0.5
-GATHER_S = 0.05
-"""Events that come within this time are written in one transaction."""
-HEARTBEAT_S = 5.0
+STOP_PATIENCE_S = 1.0
 LAST_WORKER_PATIENCE_S = 60.0
 """How long the former worker of a resumed run may take to leave."""
 BALLAST_BYTES = 262_144
@@ -52,8 +55,15 @@ class Trainer(Protocol):
 
 
 def main(arguments: Sequence[str] | None = None, train: Trainer | None = None) -> int:
-    """Work on the run named on the command line; return the exit code."""
+    """Work on the run named on the command line, or on the next that comes (``--standby``); return the exit code."""
+    with redirect_stdout(Concealed(sys.stdout)), redirect_stderr(Concealed(sys.stderr)):
+        return _main(arguments, train)
+
+
+def _main(arguments: Sequence[str] | None, train: Trainer | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == [standby.ARGUMENT]:
+        given = [standby.await_run(sys.stdin.buffer)]
     if len(given) != 1:
         print("usage: python -m engine.worker RUN_ID", file=sys.stderr)
         return 2
@@ -110,11 +120,11 @@ def _only_worker(home: Path, run_id: str) -> Iterator[None]:
 
 
 def _wait_and_train(store: RunStore, this: Run, train: Trainer | None, told_to_go: threading.Event) -> int:
-    device = FileLock(lock_path(store.home, this.device))
+    device = DeviceLock(store.home, this.device)
     ballast = _hold_ballast(run_folder(store.home, this.run_id))
     try:
         if not _wait_for_turn(store, this, device, told_to_go):
-            store.end(this.run_id, RunStopped(step=this.step), "stopped", ticket=this.ticket)
+            _end(store, this, RunStopped(step=this.step), "stopped", told_to_go)
             return 0
         _train(store, this, train, told_to_go)
         return 0
@@ -124,7 +134,7 @@ def _wait_and_train(store: RunStore, this: Run, train: Trainer | None, told_to_g
         event = describe_failure(error, log_path(store.home, this.run_id))
         _drop(ballast)
         try:
-            store.end(this.run_id, event, "failed", ticket=this.ticket)
+            _end(store, this, event, "failed", told_to_go)
         except JobError as second:  # the next reconcile finds a dead process and reads this
             _say(str(second))
             _say(last_words(event, this.ticket), stamped=False)
@@ -140,7 +150,10 @@ def _hold_ballast(folder: Path) -> Path:
     with suppress(OSError):  # full already, or a disk that cannot reserve space
         folder.mkdir(parents=True, exist_ok=True)
         with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+            else:  # macOS
+                file.write(b"\0" * BALLAST_BYTES)
     return ballast
 
 
@@ -149,21 +162,25 @@ def _drop(ballast: Path) -> None:
         ballast.unlink(missing_ok=True)
 
 
-def _wait_for_turn(store: RunStore, this: Run, device: FileLock, told_to_go: threading.Event) -> bool:
+def _wait_for_turn(store: RunStore, this: Run, device: DeviceLock, told_to_go: threading.Event) -> bool:
     """Return True as soon as the run is first in the queue, has the device and is starting; False if it is to stop."""
     _say(f"Run {this.run_id} ({this.title}) waits for {this.device}.")
+    if device.trouble:
+        _say(device.trouble)
     reconciled_at, trouble = float("-inf"), ""
     while True:
-        now = store.get(this.run_id)
-        if told_to_go.is_set() or now.stop_requested or now.state != "queued" or now.ticket != this.ticket:
-            _say("Told to stop while waiting.")
-            return False
-        if store.ahead(this.run_id) == 0 and _try(device):
-            if store.set_state(this.run_id, "starting", expected={"queued"}):
-                _say(f"It has {this.device}.")
-                return True
-            device.release()
-            continue  # somebody changed the state in between; look again
+        try:
+            answer = _look_for_turn(store, this, device, told_to_go)
+        except StoreLocked as error:
+            if told_to_go.is_set():
+                return False
+            if str(error) != trouble:
+                trouble = str(error)
+                _say(trouble)
+            answer = None
+        if answer is not None:
+            _say(f"It has {this.device}." if answer else "Told to stop while waiting.")
+            return answer
         if time.monotonic() - reconciled_at >= RECONCILE_EVERY_S:
             try:
                 reconcile(store)  # a dead run ahead would block the queue
@@ -175,15 +192,24 @@ def _wait_for_turn(store: RunStore, this: Run, device: FileLock, told_to_go: thr
         told_to_go.wait(TURN_POLL_S)
 
 
-def _try(lock: FileLock) -> bool:
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
+def _look_for_turn(store: RunStore, this: Run, device: DeviceLock, told_to_go: threading.Event) -> bool | None:
+    """Return True if the run is starting now, False if it is to stop, None if it is to wait."""
+    now = store.get(this.run_id)
+    if told_to_go.is_set() or now.stop_requested or now.state != "queued" or now.ticket != this.ticket:
         return False
-    return True
+    if store.ahead(this.run_id) > 0 or not device.take():
+        return None
+    started = False
+    try:
+        started = store.set_state(this.run_id, "starting", expected={"queued"})
+    finally:
+        if not started:
+            device.release()
+    return True if started else None  # else somebody changed the state in between
 
 
 def _real_trainer() -> Callable[..., Iterator[Event]]:
+    standby.finish_imports()
     from engine.training import train  # imports torch, so only now
 
     return train
@@ -197,7 +223,7 @@ def _train(store: RunStore, this: Run, train: Trainer | None, told_to_go: thread
     """
     saved = run_folder(store.home, this.run_id) / "resume"
     ended = False
-    with EventWriter(store, this.run_id) as writer:
+    with EventWriter(store, this.run_id, told_to_go, _say) as writer:
         trainer = train or partial(_real_trainer(), before_saving=writer.flush)
         events = trainer(
             store.get(this.run_id).config,  # it may have been renamed while it waited
@@ -210,7 +236,7 @@ def _train(store: RunStore, this: Run, train: Trainer | None, told_to_go: thread
             if isinstance(event, RunFinished | RunStopped):
                 writer.close()
                 state: RunState = "done" if isinstance(event, RunFinished) else "stopped"
-                store.end(this.run_id, event, state, ticket=this.ticket)  # unless somebody ended it before
+                _end(store, this, event, state, told_to_go)
                 ended = True
                 _say(f"The run is {store.get(this.run_id).state}.")
                 continue  # lets training tidy up; it has nothing more to tell
@@ -234,96 +260,35 @@ class _StopSwitch:
             return True
         if self._told_to_go.is_set():
             self._stop = True
-            self._store.request_stop(self._run_id)  # so that everybody sees it stopping
+            # so that everybody sees it stopping; a database that is locked must not hold up what has to be saved now
+            hasty = RunStore(self._store.path, busy_timeout_s=STOP_PATIENCE_S)
+            with closing(hasty), suppress(StoreLocked):
+                hasty.request_stop(self._run_id)
         elif time.monotonic() - self._asked_at >= STOP_POLL_S:
             self._asked_at = time.monotonic()
-            self._stop = self._store.stop_requested(self._run_id)
+            with suppress(StoreLocked):  # it is asked again soon
+                self._stop = self._store.stop_requested(self._run_id)
         return self._stop
 
 
-class EventWriter:
-    """Writes events from a thread of its own, so that training never waits for the disk.
+def _end(store: RunStore, this: Run, event: Event, state: RunState, told_to_go: threading.Event) -> None:
+    """Write how the run ended, unless somebody ended it before; a locked database is waited for until the process is to go.
 
-    What comes within `GATHER_S` goes into one transaction; with nothing to write it gives a sign of life now and then.
-    A write that fails is raised by the next `put` or by `close`.
+    Raises:
+        JobError: if it cannot be written.
     """
-
-    def __init__(self, store: RunStore, run_id: str) -> None:
-        self._store = store
-        self._run_id = run_id
-        self._changed = threading.Condition()
-        self._waiting: list[Event] = []
-        self._closed = False
-        self._hurried = self._writing = False
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._write, name="event-writer", daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def put(self, event: Event) -> None:
-        """Hand over one event; it is in the store a moment later.
-
-        Raises:
-            JobError: if an earlier event could not be written.
-        """
-        with self._changed:
-            if self._failure is not None:
-                raise self._failure
-            if self._closed:
-                raise RuntimeError(f"training yielded {event.kind} after it had ended")
-            self._waiting.append(event)
-            self._changed.notify_all()
-
-    def flush(self) -> None:
-        """Return when the disk has everything that was handed over.
-
-        Raises:
-            JobError: if something could not be written.
-        """
-        with self._changed:
-            self._hurried = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._failure or not (self._waiting or self._writing))
-            self._hurried = False
-            if self._failure is not None:
-                raise self._failure
-        self._store.append(self._run_id, [], durable=True)
-
-    def close(self) -> None:
-        """Return when everything is written; closing again changes nothing.
-
-        Raises:
-            JobError: if something could not be written.
-        """
-        with self._changed:
-            already = self._closed
-            self._closed = True
-            self._changed.notify_all()
-        self._thread.join()
-        if self._failure is not None and not already:
-            raise self._failure
-
-    def _write(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._waiting, timeout=HEARTBEAT_S)
-                self._changed.wait_for(lambda: self._closed or self._hurried, timeout=GATHER_S if self._waiting else 0)
-                batch, self._waiting, last, self._writing = self._waiting, [], self._closed, True
-            failure: Exception | None = None
-            try:
-                self._store.append(self._run_id, batch)
-            except Exception as error:  # noqa: BLE001 - raised where training hears of it
-                failure = error
-            with self._changed:
-                self._failure, self._writing = failure, False
-                self._changed.notify_all()
-            if last or failure is not None:
-                return
+    told = False
+    while True:
+        try:
+            store.end(this.run_id, event, state, ticket=this.ticket)
+            return
+        except StoreLocked as error:
+            if told_to_go.is_set():
+                raise
+            if not told:
+                _say(f"{error} The run is {state}; that is written as soon as the database answers.")
+                told = True
+        told_to_go.wait(RETRY_S)
 
 
 def _say(text: str, *, stamped: bool = True) -> None:

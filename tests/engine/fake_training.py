@@ -10,39 +10,41 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from engine import worker
+from engine import standby, worker
 from engine.errors import Diverged
 from engine.events import (
     BaselineMeasured,
     CheckpointSaved,
     Compacted,
     DataPrepared,
-    DataReport,
     EmissionsSampled,
-    EnergySplit,
     Evaluated,
     Event,
-    Latency,
-    LayerMask,
     MaskMoved,
-    Measurement,
     ModelLoaded,
     Notice,
     RunFailed,
     RunFinished,
-    RunResult,
     RunStarted,
     RunStopped,
-    ScoreCounts,
-    SplitReport,
     StepLogged,
     SvmMeasured,
-    SvmReport,
     TeacherReady,
-    VocabularyReport,
     VocabularyTrimmed,
 )
 from engine.home import run_folder
+from engine.records import (
+    DataReport,
+    EnergySplit,
+    Latency,
+    LayerMask,
+    Measurement,
+    RunResult,
+    ScoreCounts,
+    SplitReport,
+    SvmReport,
+    VocabularyReport,
+)
 
 LATENCY = Latency(p50=4.5, p95=6.25, min=4.0, batch_size=1, sequence_length=128)
 MEASURED = Measurement(
@@ -61,6 +63,17 @@ SVM = SvmReport(
     latency_ms=0.5,
     characters=1000,
     texts_cut=2,
+)
+VOCABULARY = VocabularyReport(
+    tokens_before=4000,
+    tokens_after=2500,
+    rows_before=4000,
+    parameters_saved=1500 * 256,
+    bytes_saved=4 * 1500 * 256,
+    unknown_before=0.001,
+    unknown_after=0.004,
+    texts_changed=0.12,
+    label_agreement=0.98,
 )
 REPORT = DataReport(
     source="starter",
@@ -179,19 +192,7 @@ def every_event(run_id: str = "a") -> list[Event]:
             ram_basis="estimated",
         ),
         CheckpointSaved(step=7, size_bytes=10**10),
-        VocabularyTrimmed(
-            report=VocabularyReport(
-                tokens_before=100,
-                tokens_after=40,
-                rows_before=100,
-                parameters_saved=480,
-                bytes_saved=1920,
-                unknown_before=0.0,
-                unknown_after=0.01,
-                texts_changed=0.5,
-                label_agreement=None,
-            )
-        ),
+        VocabularyTrimmed(report=VOCABULARY),
         MaskMoved(
             step=7,
             density=0.5,
@@ -247,4 +248,5 @@ def train(config: object, *, run_id: str, home: Path, should_stop: Callable[[], 
 
 
 if __name__ == "__main__":
+    standby.IMPORTED = ()  # this training needs no torch
     sys.exit(worker.main(train=train))

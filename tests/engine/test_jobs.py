@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,9 @@ from engine.errors import JobError
 from engine.events import RunFailed, RunStarted, StepLogged
 from engine.failures import last_words
 from engine.home import REPOSITORY, lock_path, run_folder
-from engine.store import ENDED, Run, RunState, RunStore
+from engine.runs import ENDED, Run, RunState
+from engine.store import RunStore
+from tests.engine.waiting import until
 
 LONG = "steps=2000 pause_s=0.02"
 
@@ -52,13 +54,6 @@ def wait(store: RunStore, run_id: str, *states: RunState, seconds: float = 15.0)
 
 def log(store: RunStore, run_id: str) -> str:
     return "\n".join(jobs.log_tail(store.home, run_id, 50))
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become true"
-        time.sleep(0.02)
 
 
 def gone(run: Run) -> bool:

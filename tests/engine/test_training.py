@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.config import RunConfig
+from engine import loop
 from engine.errors import CheckpointError, ConfigError, DataError, Diverged, OutOfMemory
 from engine.events import (
     BaselineMeasured,
@@ -21,7 +21,6 @@ from engine.events import (
     ModelLoaded,
     Notice,
     RunFinished,
-    RunResult,
     RunStarted,
     RunStopped,
     StepLogged,
@@ -29,77 +28,30 @@ from engine.events import (
     TeacherReady,
 )
 from engine.inference import load_classifier
-from engine.model import load_folder, random_model
+from engine.loop import Loop
+from engine.model import load_folder
+from engine.optimization import default_learning_rate
 from engine.shapes import Shape
-from engine.tokenization import learn_tokenizer
-from engine.training import Loop, default_learning_rate, train
+from engine.training import train
+from tests.engine.tiny_runs import WORDS, result_of, run, tiny_config, write_base, write_texts
 
 T = TypeVar("T")
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerate")
 
-WORDS = {
-    "खेळ": ["क्रिकेट", "सामना", "खेळाडू", "धावा", "विजय"],
-    "आरोग्य": ["डॉक्टर", "औषध", "आजार", "रुग्ण", "उपचार"],
-    "प्रवास": ["किल्ला", "समुद्र", "पर्यटन", "रेल्वे", "डोंगर"],
-}
-
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "texts.csv"
-    rows = ["text,label"]
-    for label, words in WORDS.items():
-        for first in range(5):
-            for second in range(5):
-                rows += [f"{words[first]} {words[second]} {number},{label}" for number in range(2)]
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return path
+    return write_texts(tmp_path_factory.mktemp("data") / "texts.csv")
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tokenizer = learn_tokenizer([" ".join(words) for words in WORDS.values()], 200, 32)
-    model = random_model(Shape(2, 32, 2, 64, len(tokenizer), 3, positions=32), sorted(WORDS), seed=0)
-    with torch.no_grad():  # so narrow a model learns nothing within seconds from BERT's small initial weights
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(5)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def config(dataset: Path, base: Path, **changes: Any) -> RunConfig:
-    values: dict[str, Any] = {
-        "data": {"source": str(dataset), "max_length": 16},
-        "model": {"base": str(base)},
-        "training": {
-            "max_steps": 12,
-            "batch_size": 16,
-            "learning_rate": 1e-2,
-            "evaluations": 3,
-            "precision": "fp32",
-            "device": "cpu",
-        },
-    }
-    for part, fields in changes.items():
-        values[part] = {**values.get(part, {}), **fields}
-    return RunConfig.parse(values)
-
-
-def run(settings: RunConfig, home: Path, **options: Any) -> list[Event]:
-    return list(train(settings, run_id="run-1", home=home, **options))
+    return write_base(tmp_path_factory.mktemp("base"))
 
 
 def of(events: list[Event], kind: type[T]) -> list[T]:
     return [event for event in events if isinstance(event, kind)]
-
-
-def result_of(events: list[Event]) -> RunResult:
-    assert isinstance(events[-1], RunFinished)
-    return events[-1].result
 
 
 def weights(home: Path) -> dict[str, torch.Tensor]:
@@ -107,10 +59,10 @@ def weights(home: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_tells_its_whole_story_in_order(dataset: Path, base: Path, tmp_path: Path) -> None:
-    settings = config(dataset, base, pruning={"final_density": 0.5}, distillation={"enabled": True})
+    settings = tiny_config(dataset, base, pruning={"final_density": 0.5}, distillation={"enabled": True})
     events = run(settings, tmp_path)
     kinds = [type(event) for event in events]
-    order = [RunStarted, ModelLoaded, SvmMeasured, BaselineMeasured, TeacherReady, StepLogged, Evaluated, Compacted]
+    order = [RunStarted, ModelLoaded, BaselineMeasured, StepLogged, TeacherReady, Evaluated, SvmMeasured, Compacted]
     places = [kinds.index(kind) for kind in [*order, RunFinished]]
     assert places == sorted(places)
     steps = of(events, StepLogged)
@@ -128,14 +80,14 @@ def test_who_keeps_the_events_is_asked_before_each_state_is_saved(dataset: Path,
     def before_saving() -> None:
         found.append([path.name for path in (tmp_path / "runs" / "run-1" / "resume").glob("step-*")])
 
-    events = run(config(dataset, base, training={"checkpoint_every_s": 0}), tmp_path, before_saving=before_saving)
+    events = run(tiny_config(dataset, base, training={"checkpoint_every_s": 0}), tmp_path, before_saving=before_saving)
     saved = [f"step-{event.step:08d}" for event in of(events, CheckpointSaved)]
     assert len(saved) >= 3
     assert found == [[], *([name] for name in saved[:-1])]
 
 
 def test_the_result_is_measured_and_consistent(dataset: Path, base: Path, tmp_path: Path) -> None:
-    result = result_of(run(config(dataset, base, pruning={"final_density": 0.25}), tmp_path))
+    result = result_of(run(tiny_config(dataset, base, pruning={"final_density": 0.25}), tmp_path))
     dense = Shape(2, 32, 2, 64, load_folder(base).model.config.vocab_size, 3, positions=32)
     assert result.dense.parameters == dense.parameters
     assert result.student.parameters == dense.pruned(0.25).parameters
@@ -153,7 +105,7 @@ def test_the_result_is_measured_and_consistent(dataset: Path, base: Path, tmp_pa
 
 
 def test_the_saved_model_has_the_accuracy_that_the_result_claims(dataset: Path, base: Path, tmp_path: Path) -> None:
-    result = result_of(run(config(dataset, base, training={"max_steps": 40}), tmp_path))
+    result = result_of(run(tiny_config(dataset, base, training={"max_steps": 40}), tmp_path))
     assert result.student.test_accuracy is not None
     assert result.student.test_accuracy > 0.9, "three topics with words of their own are easy"
     assert result.dense.test_accuracy is not None
@@ -163,12 +115,15 @@ def test_the_saved_model_has_the_accuracy_that_the_result_claims(dataset: Path, 
 
 
 def test_a_finished_run_leaves_a_model_and_nothing_to_resume(dataset: Path, base: Path, tmp_path: Path) -> None:
-    run(config(dataset, base, training={"checkpoint_every_s": 0}), tmp_path)
+    run(tiny_config(dataset, base, training={"checkpoint_every_s": 0}), tmp_path)
     assert sorted(path.name for path in (tmp_path / "runs" / "run-1").iterdir()) == ["model"]
 
 
-def test_stopped_and_resumed_equals_not_stopped(dataset: Path, base: Path, tmp_path: Path) -> None:
-    settings = config(dataset, base, pruning={"final_density": 0.5}, distillation={"enabled": True})
+def test_stopped_and_resumed_equals_not_stopped(
+    dataset: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "ASKED_TOGETHER", 2)  # so that the teacher has not read all at the first stop
+    settings = tiny_config(dataset, base, pruning={"final_density": 0.5}, distillation={"enabled": True})
     whole = result_of(run(settings, tmp_path / "whole"))
     measured = []
     for stop_before in (3, 7):
@@ -177,6 +132,7 @@ def test_stopped_and_resumed_equals_not_stopped(dataset: Path, base: Path, tmp_p
                     resume=True)  # fmt: skip
         assert isinstance(first[-1], RunStopped)
         measured += [event.report for event in of(first, SvmMeasured)]
+    (tmp_path / "parts" / "runs" / "run-1" / "teacher.safetensors").unlink()  # what is lost is asked again
     second = run(settings, tmp_path / "parts", resume=True)
     started = of(second, RunStarted)[0]
     assert started.resumed_at_step == 10
@@ -197,7 +153,7 @@ def test_a_changed_dataset_or_base_is_not_mixed_with_what_was_learned(
 ) -> None:
     dataset = Path(shutil.copy(dataset, tmp_path / "mine.csv"))
     base = Path(shutil.copytree(base, tmp_path / "base"))
-    settings = config(dataset, base, distillation={"enabled": True})
+    settings = tiny_config(dataset, base, distillation={"enabled": True})
     asked = iter(range(100))
     run(settings, tmp_path, should_stop=lambda: next(asked) >= 3)
     before = dataset.read_text(encoding="utf-8")
@@ -214,7 +170,7 @@ def test_a_changed_dataset_or_base_is_not_mixed_with_what_was_learned(
 
 
 def test_energy_and_time_add_up_over_the_parts(dataset: Path, base: Path, tmp_path: Path) -> None:
-    settings = config(dataset, base)
+    settings = tiny_config(dataset, base)
     asked = iter(range(100))
     first = run(settings, tmp_path, should_stop=lambda: next(asked) >= 6)
     spent = [event.energy_kwh for event in of(first, EmissionsSampled)]
@@ -228,7 +184,7 @@ def test_energy_and_time_add_up_over_the_parts(dataset: Path, base: Path, tmp_pa
 def test_a_torn_state_is_refused_with_a_reason_and_the_run_starts_over(
     dataset: Path, base: Path, tmp_path: Path
 ) -> None:
-    settings = config(dataset, base)
+    settings = tiny_config(dataset, base)
     asked = iter(range(100))
     run(settings, tmp_path, should_stop=lambda: next(asked) >= 6)
     state = next((tmp_path / "runs" / "run-1" / "resume").glob("step-*/state.pt"))
@@ -244,14 +200,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 ) -> None:
     found = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run(config(dataset, base, training={"seed": seed}), tmp_path / name)
+        run(tiny_config(dataset, base, training={"seed": seed}), tmp_path / name)
         found.append(weights(tmp_path / name)["classifier.weight"])
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
 
 
 def test_compact_learns_its_own_tokenizer_and_is_not_distilled_from(dataset: Path, tmp_path: Path) -> None:
-    settings = config(
+    settings = tiny_config(
         dataset, Path("x"), model={"base": "compact"}, distillation={"enabled": True}, training={"max_steps": 2}
     )
     events = run(settings, tmp_path)
@@ -264,8 +220,8 @@ def test_compact_learns_its_own_tokenizer_and_is_not_distilled_from(dataset: Pat
 
 
 def test_a_finished_run_is_a_base_for_the_next(dataset: Path, base: Path, tmp_path: Path) -> None:
-    first = result_of(run(config(dataset, base, training={"max_steps": 40}), tmp_path))
-    settings = config(
+    first = result_of(run(tiny_config(dataset, base, training={"max_steps": 40}), tmp_path))
+    settings = tiny_config(
         dataset,
         Path("x"),
         model={"base": "run-1"},
@@ -280,7 +236,7 @@ def test_a_finished_run_is_a_base_for_the_next(dataset: Path, base: Path, tmp_pa
 
 
 def test_labels_of_another_order_are_matched_by_name(dataset: Path, base: Path, tmp_path: Path) -> None:
-    result = result_of(run(config(dataset, base, training={"max_steps": 40}), tmp_path))
+    result = result_of(run(tiny_config(dataset, base, training={"max_steps": 40}), tmp_path))
     loaded = load_folder(Path(result.model_path))
     loaded.model.config.id2label = {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
     loaded.model.config.label2id = {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
@@ -290,7 +246,7 @@ def test_labels_of_another_order_are_matched_by_name(dataset: Path, base: Path, 
         loaded.model.classifier.bias.copy_(loaded.model.classifier.bias[order].clone())
     loaded.model.save_pretrained(tmp_path / "unnamed")
     loaded.tokenizer.save_pretrained(tmp_path / "unnamed")
-    events = list(train(config(dataset, tmp_path / "unnamed", training={"max_steps": 1, "learning_rate": 1e-9}),
+    events = list(train(tiny_config(dataset, tmp_path / "unnamed", training={"max_steps": 1, "learning_rate": 1e-9}),
                         run_id="run-2", home=tmp_path))  # fmt: skip
     assert of(events, ModelLoaded)[0].head == "aligned"
     assert any("matched on validation data" in notice.message for notice in of(events, Notice))
@@ -304,7 +260,7 @@ def test_foreign_labels_get_a_new_head_and_no_distillation(dataset: Path, base: 
     loaded.model.save_pretrained(tmp_path / "foreign")
     loaded.tokenizer.save_pretrained(tmp_path / "foreign")
     events = run(
-        config(dataset, tmp_path / "foreign", distillation={"enabled": True}, training={"max_steps": 1}), tmp_path
+        tiny_config(dataset, tmp_path / "foreign", distillation={"enabled": True}, training={"max_steps": 1}), tmp_path
     )
     assert of(events, ModelLoaded)[0].head == "new"
     assert any("are not the dataset's" in notice.message for notice in of(events, Notice))
@@ -312,7 +268,7 @@ def test_foreign_labels_get_a_new_head_and_no_distillation(dataset: Path, base: 
 
 
 def test_divergence_is_named_and_keeps_the_last_good_state(dataset: Path, base: Path, tmp_path: Path) -> None:
-    settings = config(dataset, base, training={"checkpoint_every_s": 0, "max_steps": 12})
+    settings = tiny_config(dataset, base, training={"checkpoint_every_s": 0, "max_steps": 12})
     good = run(settings, tmp_path, should_stop=iter([False] * 6 + [True]).__next__)
     assert isinstance(good[-1], RunStopped)
     broken = Loop._take_step
@@ -341,16 +297,16 @@ def test_memory_that_runs_out_is_named_with_a_way_out(
 
     monkeypatch.setattr(Loop, "_take_step", fail)
     with pytest.raises(OutOfMemory, match="--batch-size 8"):
-        run(config(dataset, base), tmp_path)
+        run(tiny_config(dataset, base), tmp_path)
 
 
 def test_fp16_without_a_gpu_is_refused(dataset: Path, base: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs a GPU"):
-        run(config(dataset, base, training={"precision": "fp16"}), tmp_path)
+        run(tiny_config(dataset, base, training={"precision": "fp16"}), tmp_path)
 
 
 def test_bf16_trains_on_a_cpu(dataset: Path, base: Path, tmp_path: Path) -> None:
-    events = run(config(dataset, base, training={"precision": "bf16"}, pruning={"final_density": 0.5}), tmp_path)
+    events = run(tiny_config(dataset, base, training={"precision": "bf16"}, pruning={"final_density": 0.5}), tmp_path)
     assert of(events, RunStarted)[0].precision == "bf16"
     assert of(events, Compacted)[0].max_logit_difference < 1e-4, "the check itself is in fp32"
     assert all(value.dtype == torch.float32 for value in weights(tmp_path).values())
@@ -361,7 +317,7 @@ def test_shapes_with_random_weights_never_show_an_accuracy(
 ) -> None:
     small = Shape(2, 32, 2, 64, 500, 3, positions=32)
     monkeypatch.setattr("engine.model.MURIL", small)
-    events = run(config(dataset, Path("x"), model={"base": "muril-shape"}, training={"max_steps": 3}), tmp_path)
+    events = run(tiny_config(dataset, Path("x"), model={"base": "muril-shape"}, training={"max_steps": 3}), tmp_path)
     result = result_of(events)
     for measured in (result.dense, result.student, *(event.measurement for event in of(events, Evaluated))):
         assert measured.accuracy is None
@@ -379,7 +335,9 @@ def test_default_learning_rates_follow_width_and_training() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: fp16 loss scaling has no CPU counterpart")
 def test_fp16_scales_the_loss_on_a_gpu(dataset: Path, base: Path, tmp_path: Path) -> None:
-    settings = config(dataset, base, training={"precision": "auto", "device": "cuda"}, pruning={"final_density": 0.5})
+    settings = tiny_config(
+        dataset, base, training={"precision": "auto", "device": "cuda"}, pruning={"final_density": 0.5}
+    )
     events = run(settings, tmp_path)
     assert of(events, RunStarted)[0].precision == "fp16"
     assert of(events, StepLogged)[-1].loss_scale is not None

@@ -13,24 +13,19 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engine import worker
+from engine import event_writer, worker
 from engine.config import RunConfig
 from engine.devices import process_created
 from engine.errors import ChhatniError, ConfigError, DataError, Diverged, JobError, OutOfMemory, TrainingError
 from engine.events import Event, Notice, RunFailed, RunStopped, StepLogged
 from engine.failures import read_last_words
 from engine.home import REPOSITORY, lock_path, run_folder
-from engine.store import Run, RunStore
+from engine.runs import Run
+from engine.store import RunStore
 from tests.engine.fake_training import model_loaded, run_finished, run_started, step_logged, train
+from tests.engine.waiting import until
 
 Script = Callable[[str, Callable[[], bool]], Iterator[Event]]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[RunStore]:
-    opened = RunStore(tmp_path / "runs.db")
-    yield opened
-    opened.close()
 
 
 def trainer(script: Script, seen: dict[str, object] | None = None) -> worker.Trainer:
@@ -44,13 +39,6 @@ def trainer(script: Script, seen: dict[str, object] | None = None) -> worker.Tra
         return script(run_id, should_stop)
 
     return made
-
-
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become true"
-        time.sleep(0.01)
 
 
 def queued(store: RunStore, name: str = "") -> Run:
@@ -197,14 +185,14 @@ def test_events_that_come_together_are_written_together(store: RunStore, monkeyp
     run = queued(store)
     began = time.monotonic()
     worker.run(run.run_id, store.home, trainer(script))
-    possible = (time.monotonic() - began) / worker.GATHER_S + 2
+    possible = (time.monotonic() - began) / event_writer.GATHER_S + 2
     assert sum(batches) == 61
     assert len(batches) <= possible, batches
     assert [stored.event for stored in store.events(run.run_id)] == [*events, run_finished(run.run_id)]
 
 
 def test_it_gives_a_sign_of_life_when_training_is_silent(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(event_writer, "HEARTBEAT_S", 0.05)
 
     def script(run_id: str, should_stop: Callable[[], bool]) -> Iterator[Event]:
         first = store.get(run_id).heartbeat_at

@@ -8,6 +8,7 @@ import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest, app_test
 
+from engine import jobs
 from engine.home import REPOSITORY
 from engine.store import RunStore
 
@@ -19,6 +20,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty home folder that the studio will use."""
     monkeypatch.setenv("CHHATNI_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def kept_ready(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Note for which homes a page had a worker wait, instead of starting one that imports torch for every test."""
+    homes: list[Path] = []
+    monkeypatch.setattr(jobs, "keep_ready", homes.append)
+    return homes
 
 
 @pytest.fixture
