@@ -2,8 +2,10 @@
 # Both create .venv and install what is pinned; nothing else has to be done first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Nothing is installed whose hash is not written down, and nothing that is not written down.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all:
 
-.PHONY: run test lint faults fuzz bench starter screenshots clean
+.PHONY: run test lint faults fuzz load audit lock bench starter screenshots clean
 
 run: .venv/run.stamp
 	$(BIN)/streamlit run app.py
@@ -22,6 +24,15 @@ faults: .venv/test.stamp  ## kills, fills, cuts and locks; prints what runs came
 fuzz: .venv/test.stamp  ## thousands of odd files, settings and command lines; about 2 minutes
 	CHHATNI_FUZZ_CASES=4000 $(BIN)/python -m pytest tests/engine/test_fuzz.py
 
+audit:  ## asks for known weaknesses of what is installed; needs the internet and uv
+	uvx pip-audit --require-hashes --disable-pip --strict --progress-spinner off -r tests/requirements.txt
+
+lock:  ## writes requirements.txt and tests/requirements.txt from pyproject.toml; needs uv
+	$(PYTHON) -m tests.lock
+
+load: .venv/test.stamp  ## 20 sessions, 5,000 events a second, long files and texts; 300 runs; prints figures; about 7 minutes
+	$(BIN)/python -m tests.load.run
+
 bench: .venv/run.stamp
 	$(BIN)/python -m engine bench --sections latency,step,run,vocabulary --shapes 6x768 --precision fp32,auto \
 		--device cpu --output bench/latest.json
@@ -36,11 +47,21 @@ screenshots: .venv/test.stamp  ## pictures of every page in its main states, in 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@# Where pip finds a CPU-only torch, that is meant; else this finds nothing, and the usual one follows.
+	sed -n '/^torch==/,/[^\\]$$/p' requirements.txt | sed 's/^torch==[^ ]*/&+cpu/' > .venv/torch.txt
+	$(PIP) -r .venv/torch.txt >/dev/null 2>&1 || true
+	sed '/^# CUDA/,$$d' requirements.txt > .venv/common.txt
+	$(PIP) -r .venv/common.txt
+	@# A CPU-only torch needs nothing of the last part of the file, which is several gigabytes.
+	if $(BIN)/python -c 'import importlib.metadata as m, sys; sys.exit("+cpu" in m.version("torch"))'; then \
+		$(PIP) -r requirements.txt; fi
+	$(BIN)/python -m pip check
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp tests/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	sed '/^-r /d' tests/requirements.txt > .venv/tests.txt
+	$(PIP) -r .venv/tests.txt
+	$(BIN)/python -m pip check
 	@touch $@
 
 clean:

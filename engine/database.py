@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from engine.errors import JobError
+from engine.errors import JobError, StoreLocked
 from engine.home import lock_path
 
 _UNWRITABLE = (
@@ -280,7 +280,7 @@ def explain(path: Path, error: sqlite3.Error, busy_timeout_s: float) -> JobError
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(folder)):
         return JobError(f"The disk that holds {path} is full. Free some space on it, then try again or resume the run.")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return JobError(
+        return StoreLocked(
             f"The run database {path} has been locked by another program for {busy_timeout_s:g} s. "
             "Close what has it open for writing, such as a database browser, and try again."
         )

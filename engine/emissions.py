@@ -4,26 +4,26 @@
                 country -> grids.grid_intensity --^
 
 Energy is what the meter counts; emissions are always that energy times the grid, so another country is a multiplication
-(`recompute`). Counted are the whole processor and memory, whoever uses them, and the one GPU the run trains on, of which
+(`grids.recompute`). Counted are the whole processor and memory, whoever uses them, and the one GPU the run trains on, of which
 NVML counts the whole card; on the CPU no GPU is counted, since the run does not use it. A processor whose counter cannot
 be read, and memory, are modelled; `EmissionsMeter.basis` says which. Nothing here touches the network.
 """
 
 import re
-import tempfile
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from engine.config import EmissionsConfig
 from engine.errors import ConfigError, TrainingError
-from engine.events import Basis, EmissionsSampled, EnergySplit, Record
-from engine.grids import countries, emissions_kg, grid_intensity, recompute
+from engine.events import EmissionsSampled
+from engine.grids import emissions_kg, grid_intensity
+from engine.meter_folder import new_folder
+from engine.records import Basis, EnergySplit, Record
 
 if TYPE_CHECKING:
     from engine.tracker import Load, Reading, Tracker
-
-__all__ = ["EmissionsMeter", "EmissionsTotals", "Phase", "countries", "grid_intensity", "recompute"]
 
 Phase = Literal["training", "evaluation"]
 
@@ -61,8 +61,20 @@ class EmissionsMeter:
     notice: str | None
     """A sentence for the person where the GPU in use cannot be metered; known after `start`."""
 
-    def __init__(self, config: EmissionsConfig, device: str, previous: EmissionsTotals | None = None) -> None:
+    def __init__(
+        self,
+        config: EmissionsConfig,
+        device: str,
+        previous: EmissionsTotals | None = None,
+        keep: Callable[[EmissionsTotals], object] = lambda totals: None,
+    ) -> None:
         """Prepare a meter for a device (``cpu``, ``cuda`` or ``cuda:N`` in torch's numbering).
+
+        Args:
+            config: the country, and how often to take a sample.
+            device: what the run computes on.
+            previous: what earlier parts of the run have used.
+            keep: is given all that has been used before anybody is told of it, so that it can be made to last.
 
         Raises:
             ConfigError: for a country without a grid figure and for another kind of device.
@@ -73,6 +85,7 @@ class EmissionsMeter:
         self.notice = None
         self._ordinal = _ordinal(device)
         self._interval_s = config.sample_every_s
+        self._keep = keep
         self._phase: Phase = "training"
         self._booked: dict[Phase, EnergySplit] = {
             "training": previous.training if previous else NO_ENERGY,
@@ -97,7 +110,7 @@ class EmissionsMeter:
     ) -> None:
         try:
             self.stop()
-        except TrainingError as failure:
+        except (TrainingError, OSError) as failure:
             if error is None:
                 raise
             error.add_note(str(failure))  # the first error is the one to act on
@@ -110,7 +123,7 @@ class EmissionsMeter:
         """
         if self._tracker is not None or self._ended:
             raise TrainingError("This meter has already run. Make a new one that continues from its totals().")
-        self._folder = tempfile.TemporaryDirectory(prefix="chhatni-power-", ignore_cleanup_errors=True)
+        self._folder = new_folder()
         tracker = None
         try:
             from engine.tracker import Tracker
@@ -135,6 +148,7 @@ class EmissionsMeter:
 
         Raises:
             TrainingError: where CodeCarbon has no final figures.
+            OSError: where they cannot be kept.
         """
         if self._tracker is None or self._ended:
             return
@@ -149,6 +163,7 @@ class EmissionsMeter:
         if getattr(tracker, "final_emissions_data", None) is None:
             raise TrainingError("CodeCarbon ended without final figures of energy. Resume the run from its last save.")
         self._sample(tracker.load())
+        self._keep(self._totals())
 
     def phase(self, name: Phase) -> None:
         """Book what was used until now under the former phase and what follows under this one.
@@ -182,6 +197,10 @@ class EmissionsMeter:
         failure = None if self._tracker is None or self._ended else self._tracker.failure
         if failure is not None and not samples:
             raise _failed("measure", failure) from failure
+        if samples and self._tracker is not None:
+            with self._tracker.turn:
+                totals = self._totals()
+            self._keep(totals)
         return samples
 
     def totals(self) -> EmissionsTotals:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from engine.concealing import conceal
 from engine.errors import (
     CheckpointError,
     ChhatniError,
@@ -27,6 +28,31 @@ _NEXT_STEPS: tuple[tuple[type[ChhatniError], str], ...] = (
     (JobError, "Remove the cause, then resume the run."),
     (TrainingError, "Resume the run from its last checkpoint, or start a copy with other settings."),
     (ChhatniError, "Remove the cause, then resume the run."),
+)
+
+_OF_A_GPU = (
+    *(
+        "CUDA error",
+        "CUDA driver",
+        "CUDA-capable device",
+        "CUDA GPUs",
+        "NVIDIA driver",
+        "cuda runtime error",
+        "NCCL error",
+    ),
+    *(
+        "CUBLAS_STATUS",
+        "CUDNN_STATUS",
+        "cuDNN error",
+        "unspecified launch failure",
+        "device-side assert",
+        "GPU is lost",
+    ),
+)
+"""What errors of PyTorch say that come from CUDA (https://docs.nvidia.com/cuda/cuda-runtime-api/, "Error handling")."""
+_OF_FULL_MEMORY = (
+    *("DefaultCPUAllocator", "CUDA error: out of memory", "CUDA out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
 )
 
 _LAST_WORDS = "Could not be written to the store"
@@ -51,7 +77,9 @@ def describe_failure(error: Exception, log: Path) -> RunFailed:
     if any(is_out_of_memory(each) for each in chain):
         return RunFailed(
             error=OutOfMemory.__name__,
-            message=str(error) if isinstance(error, ChhatniError) else f"The memory is used up ({_text(error)}).",
+            message=str(error)
+            if isinstance(error, ChhatniError)
+            else f"The memory is used up ({_first_line(_text(error))}).",
             next_step="Start a copy of the run with a smaller batch size or a smaller maximum length; "
             "or close other programs and resume this one.",
         )
@@ -66,9 +94,11 @@ def describe_failure(error: Exception, log: Path) -> RunFailed:
     if any(_is_gpu_lost(each) for each in chain):
         return RunFailed(
             error=kind,
-            message=f"The GPU failed or is gone ({_text(error)}).",
-            next_step="See with nvidia-smi whether it is there, restart its driver or the machine, then resume the run: it goes "
-            "on from its last checkpoint. Or start a copy on another device.",
+            message=str(error)
+            if isinstance(error, ChhatniError)
+            else f"The GPU failed or is gone ({_first_line(_text(error))}).",
+            next_step="See with nvidia-smi whether it is there and who uses it, then resume the run: it goes on from its last "
+            "checkpoint. If that fails again, restart the driver or the machine, or start a copy on another device.",
         )
     for family, next_step in _NEXT_STEPS:
         if isinstance(error, family):
@@ -126,11 +156,13 @@ def _is_unwritable(error: BaseException, folder: Path) -> bool:
 
 
 def _is_gpu_lost(error: BaseException) -> bool:
-    """Tell an error of CUDA or its libraries, which is no lack of memory."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        word in text for word in ("CUDA error", "CUDA driver", "CUBLAS_STATUS")
-    )
+    """Tell an error of CUDA, its libraries or its driver, which is no lack of memory."""
+    if isinstance(error, ConfigError):  # of a run that asks for a GPU which is not there, or no longer
+        return "training.device" in error.fields
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & {"AcceleratorError", "NVMLError"}:  # by name: torch may not be imported here
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _OF_A_GPU)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -141,9 +173,14 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # torch.OutOfMemoryError by name, for torch may not be imported here; its CPU allocator raises a RuntimeError.
     names = {cls.__name__ for cls in type(error).__mro__}
-    return "OutOfMemoryError" in names or "DefaultCPUAllocator" in str(error)
+    return "OutOfMemoryError" in names or any(word in str(error) for word in _OF_FULL_MEMORY)
+
+
+def _first_line(text: str) -> str:
+    """Leave out what CUDA adds about how to look for errors in its programs; the log has it."""
+    return text.partition("\n")[0].rstrip(".")
 
 
 def _text(error: BaseException) -> str:
-    text = str(error).strip().rstrip(".")
+    text = conceal(str(error)).strip().rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -17,7 +17,7 @@ from engine.errors import JobError
 REPOSITORY = Path(__file__).resolve().parent.parent
 """The folder that holds ``engine/``, ``pages/`` and ``app.py``."""
 
-_RUN_ID = re.compile(r"[a-z0-9-]{1,64}")
+_RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def default_home() -> Path:

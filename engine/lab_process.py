@@ -5,7 +5,6 @@ Whoever asks second waits: two measurements at once would disturb each other.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,10 +16,11 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from engine.concealing import for_workers
 from engine.errors import JobError, OutOfMemory, WorkerDied
-from engine.events import Latency
 from engine.home import REPOSITORY, lock_path
 from engine.lab import LIMIT_S, LabResult, LabSettings
+from engine.records import Latency
 
 Stage = Literal["waiting", "starting", "building", "timing"]
 COMMAND = (sys.executable, "-m", "engine.lab_worker")
@@ -94,7 +94,7 @@ def _follow(folder: Path, expected_s: float) -> Generator[Progress, None, int]:
             child = subprocess.Popen(
                 [*COMMAND, str(folder)],
                 cwd=REPOSITORY,
-                env=os.environ.copy(),
+                env=for_workers(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

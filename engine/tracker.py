@@ -29,7 +29,7 @@ from codecarbon.input import DataSource
 from codecarbon.output_methods.base_output import BaseOutput
 from codecarbon.output_methods.emissions_data import EmissionsData
 
-from engine.events import Basis
+from engine.records import Basis
 
 MEASURED_MODES = ("intel_rapl", "windows_emi", "intel_power_gadget")
 """Modes of CodeCarbon's processor meter that read a counter; its other modes multiply load or time with a rated power."""

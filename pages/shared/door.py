@@ -10,9 +10,10 @@ import time
 
 import streamlit as st
 
+from engine.concealing import PASSWORD
 from pages.shared.language import say
 
-VARIABLE = "CHHATNI_PASSWORD"
+VARIABLE = PASSWORD
 LEAST = 12
 """Characters that a password must have."""
 PAUSE_S = 1.0

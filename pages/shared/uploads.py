@@ -20,6 +20,6 @@ def keep_upload(home: Path, name: str, content: bytes) -> Path:
     suffix = re.sub(r"[^a-z0-9]", "", PurePosixPath(given).suffix.lower())[:10] or "txt"
     digest = hashlib.sha256(content).hexdigest()[:12]
     path = home / "uploads" / f"{stem}-{digest}.{suffix}"
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():  # a link is replaced, never followed
         replace_file(path, lambda temporary: temporary.write_bytes(content))
     return path

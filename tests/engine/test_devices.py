@@ -18,7 +18,7 @@ def test_a_device_has_one_lock_name(device: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("gpus", "visible", "name"),
-    [(1, None, "cuda-0"), (2, "1", "cuda-0"), (0, None, "cpu"), (1, "", "cpu"), (1, "-1", "cpu"), (None, None, "cpu")],
+    [(1, None, "cuda-0"), (2, "1", "cuda-1"), (0, None, "cpu"), (1, "", "cpu"), (1, "-1", "cpu"), (None, None, "cpu")],
 )
 def test_auto_means_the_gpu_if_there_is_one(
     monkeypatch: pytest.MonkeyPatch, gpus: int | None, visible: str | None, name: str

@@ -1,30 +1,27 @@
-"""The meter on the real machine for some seconds, its errors, its labels and the grid figures."""
+"""The meter on the real machine for some seconds, its errors and its labels."""
 
-import inspect
 import logging
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
-from codecarbon.core import gpu, gpu_nvidia, hardware_cache
-from codecarbon.emissions_tracker import BaseEmissionsTracker, OfflineEmissionsTracker
+from codecarbon.emissions_tracker import BaseEmissionsTracker
 from codecarbon.external.hardware import CPU
 
 from engine import tracker as tracker_module
 from engine.config import EmissionsConfig
-from engine.emissions import EmissionsMeter, EmissionsTotals, countries, grid_intensity, recompute
+from engine.emissions import EmissionsMeter, EmissionsTotals
 from engine.errors import ConfigError, TrainingError
-from engine.events import EmissionsSampled, EnergySplit
-from engine.tracker import FAILURES_IN_A_ROW, Ticker, Tracker, arguments
+from engine.events import EmissionsSampled
+from engine.grids import recompute
+from engine.records import EnergySplit
+from engine.tracker import Tracker
+from tests.engine.waiting import until
 
 HOSTILE_CONFIG = """[codecarbon]
 country_iso_code = FRA
@@ -203,7 +200,7 @@ def test_one_thread_measures_at_a_time() -> None:
         for thread in asked:
             thread.join(5)
             assert not thread.is_alive()
-        _wait(lambda: meter.drain() != [])
+        until(lambda: meter.drain() != [])
 
 
 def test_codecarbon_stays_silent() -> None:
@@ -281,220 +278,7 @@ def test_an_end_without_figures_is_an_error_and_hides_no_other(monkeypatch: pyte
     assert "without final figures" in caught.value.__notes__[0]
 
 
-def test_a_ticker_outlives_single_failures_reports_lasting_ones_and_ends() -> None:
-    calls: list[float] = []
-    broken = threading.Event()
-
-    def call() -> None:
-        calls.append(time.monotonic())
-        if broken.is_set() or len(calls) == 1:
-            raise OSError("busy")
-
-    ticker = Ticker(0.02, call)
-    ticker.start()
-    _wait(lambda: len(calls) > FAILURES_IN_A_ROW)
-    assert ticker.failure is None
-    broken.set()
-    _wait(lambda: ticker.failure is not None)
-    broken.clear()
-    _wait(lambda: ticker.failure is None)
-    ticker.stop()
-    count = len(calls)
-    time.sleep(0.06)
-    assert len(calls) == count
-
-
-def test_a_ticker_waits_for_the_call_in_progress() -> None:
-    begun, finished = threading.Event(), threading.Event()
-
-    def call() -> None:
-        begun.set()
-        time.sleep(0.2)
-        finished.set()
-
-    ticker = Ticker(0.01, call)
-    ticker.start()
-    assert begun.wait(5)
-    ticker.stop()
-    assert finished.is_set()
-
-
-def _wait(condition: Any) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def test_no_setting_is_left_to_a_configuration_file() -> None:
-    offered = {
-        name
-        for owner in (BaseEmissionsTracker, OfflineEmissionsTracker)
-        for name in inspect.signature(inspect.unwrap(owner.__init__)).parameters
-    }
-    flags = {"save_to_file", "save_to_api", "save_to_logger", "save_to_prometheus", "save_to_logfire"}
-    left = offered - set(arguments("IND", 1.0, None, "")) - flags
-    assert left == {"self", "args", "kwargs", "output_handlers", "co2_signal_api_token"}
-
-
-class FakeNvml:
-    """Two cards: number 0 draws 100 W, number 1 draws 300 W; CUDA counts them the other way round."""
-
-    NVMLError = type("NVMLError", (Exception,), {})
-    NVML_TEMPERATURE_GPU = 0
-    watts = (100, 300)
-
-    def nvmlInit(self) -> None: ...
-    def nvmlDeviceGetCount(self) -> int:
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        return index
-
-    def nvmlDeviceGetIndex(self, handle: int) -> int:
-        return handle
-
-    def nvmlDeviceGetUUID(self, handle: int) -> str:
-        return f"GPU-card{handle}"
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
-        if uuid not in ("GPU-card0", "GPU-card1"):
-            raise self.NVMLError("Not Found")
-        return int(uuid[-1])
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
-        return int(time.monotonic() * 1000 * self.watts[handle])  # mJ
-
-    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
-        return self.watts[handle] * 1000
-
-    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:
-        return SimpleNamespace(gpu=10 + handle)
-
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
-        return SimpleNamespace(free=1, used=1, total=2)
-
-    def nvmlDeviceGetName(self, handle: int) -> str:
-        return "Card"
-
-    def nvmlDeviceGetEnforcedPowerLimit(self, handle: int) -> int:
-        return 700_000
-
-    def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
-        return 40
-
-    def nvmlDeviceGetComputeMode(self, handle: int) -> int:
-        return 0
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[object]:
-        return []
-
-    nvmlDeviceGetGraphicsRunningProcesses = nvmlDeviceGetComputeRunningProcesses
-
-
-@pytest.fixture
-def nvml(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNvml]:
-    fake = FakeNvml()
-    for module in (gpu, gpu_nvidia):
-        monkeypatch.setattr(module, "pynvml", fake)
-        monkeypatch.setattr(module, "PYNVML_AVAILABLE", True)
-    monkeypatch.setattr(gpu, "is_nvidia_system", lambda: True)
-    monkeypatch.setattr(tracker_module, "cuda_uuid", lambda ordinal: f"card{1 - ordinal}")
-    hardware_cache._plans.clear()
-    yield fake
-    hardware_cache._plans.clear()
-
-
-def test_only_the_card_in_use_is_metered(nvml: FakeNvml) -> None:
-    meter = EmissionsMeter(EmissionsConfig(sample_every_s=0.5), "cuda:0")
-    with meter:
-        time.sleep(0.7)
-    samples, totals = meter.drain(), meter.totals()
-    assert meter.basis["gpu"] == "measured"
-    assert meter.notice is None
-    watts = totals.training.gpu * 3.6e6 / totals.duration_s
-    assert watts == pytest.approx(300, rel=0.05)
-    assert samples[-1].gpu_energy_kwh == totals.training.gpu
-    assert (samples[-1].gpu_basis, samples[-1].gpu_percent) == ("measured", 11)
-    assert samples[-1].power_w > 300 * 0.95
-
-
-def test_on_the_cpu_no_card_counts_not_even_for_a_second_meter(nvml: FakeNvml) -> None:
-    for _ in range(2):
-        with EmissionsMeter(EmissionsConfig(), "cpu") as meter:
-            time.sleep(0.1)
-        assert "gpu" not in meter.basis
-        assert meter.totals().training.gpu == 0
-        assert meter.totals().training.ram > 0
-
-
-def test_a_card_that_cannot_be_metered_is_said_to_be_missing(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    with EmissionsMeter(EmissionsConfig(), "cuda:7") as meter:
-        assert meter.notice is not None
-        assert "cuda:7 is not counted: NVML does not know GPU-card-6" in meter.notice
-        assert "gpu" not in meter.basis
-    hardware_cache._plans.clear()
-    monkeypatch.setattr(gpu, "is_nvidia_system", lambda: False)
-    with EmissionsMeter(EmissionsConfig(), "cuda") as meter:
-        assert meter.notice is not None
-        assert "nvidia-smi" in meter.notice
-    monkeypatch.setattr(gpu, "pynvml", None)
-    with EmissionsMeter(EmissionsConfig(), "cuda") as meter:
-        assert meter.notice is not None
-        assert "cannot be used here" in meter.notice
-
-
 def test_another_kind_of_device_is_refused() -> None:
     with pytest.raises(ConfigError, match="Device is 'mps'") as caught:
         EmissionsMeter(EmissionsConfig(), "mps")
     assert list(caught.value.fields) == ["training.device"]
-
-
-@pytest.mark.parametrize(
-    ("code", "grams"), [("IND", 713), ("FRA", 56), ("USA", 369), ("CAN", 170), ("NOR", 30), (" ind ", 713)]
-)
-def test_bundled_grid_figures(code: str, grams: float) -> None:
-    assert grid_intensity(code) == pytest.approx(grams, abs=1)
-
-
-@pytest.mark.parametrize("code", ["XXX", "IN", "India", "", "ÍND"])
-def test_an_unknown_country_is_refused(code: str) -> None:
-    with pytest.raises(ConfigError, match="three-letter ISO 3166 code") as caught:
-        grid_intensity(code)
-    assert list(caught.value.fields) == ["emissions.country"]
-    with pytest.raises(ConfigError):
-        recompute(1.0, code)
-
-
-@pytest.mark.parametrize(("code", "name"), [("MCO", "Monaco"), ("CAF", "Central African Republic")])
-def test_a_country_without_a_figure_is_refused_by_name(code: str, name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{code} \({name}\); no figure .* Choose") as caught:
-        EmissionsMeter(EmissionsConfig(country=code), "cpu")
-    assert list(caught.value.fields) == ["emissions.country"]
-    assert code not in countries()
-
-
-def test_countries_are_sorted_and_each_has_a_figure() -> None:
-    found = countries()
-    assert found["IND"] == "India"
-    assert list(found.values()) == sorted(found.values())
-    assert len(found) > 200
-    assert all(0 < grid_intensity(code) < 2000 for code in found)
-
-
-def test_recompute_is_linear() -> None:
-    assert recompute(1.0, "IND") == pytest.approx(grid_intensity("IND") / 1000)
-    assert recompute(3.5, "FRA") == pytest.approx(3.5 * recompute(1.0, "FRA"))
-    assert recompute(0.0, "NOR") == 0
-
-
-def test_grid_figures_load_nothing_heavy() -> None:
-    code = (
-        "import sys; from engine.emissions import countries, grid_intensity; countries(); grid_intensity('IND');"
-        "print(sorted({'torch', 'transformers', 'datasets', 'codecarbon', 'pandas', 'pynvml'} & set(sys.modules)))"
-    )
-    root = Path(__file__).parents[2]
-    shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert shown.stdout.strip() == "[]", shown.stderr

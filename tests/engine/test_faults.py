@@ -18,7 +18,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from engine import jobs, worker
+from engine import event_writer, jobs, worker
 from engine.cli import main
 from engine.config import RunConfig
 from engine.data import load_data
@@ -29,16 +29,11 @@ from engine.events import Event
 from engine.failures import describe_failure
 from engine.home import lock_path, run_folder
 from engine.reading import read_table
-from engine.store import Run, RunStore
+from engine.runs import Run
+from engine.store import RunStore
 from engine.visible import visible
 from tests.engine.fake_training import run_finished, step_logged, train
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[RunStore]:
-    opened = RunStore(tmp_path / "runs.db")
-    yield opened
-    opened.close()
+from tests.engine.raw_store import sql
 
 
 @pytest.fixture
@@ -56,19 +51,13 @@ def sleeper() -> Iterator[Callable[..., psutil.Process]]:
         child.wait()
 
 
-def sql(store: RunStore, statement: str, *values: object) -> None:
-    with closing(sqlite3.connect(store.path)) as db:
-        db.execute(statement, values)
-        db.commit()
-
-
 def orphan(store: RunStore) -> Run:
     """Queue a run whose starter was killed before it could note the worker."""
     run = store.create(RunConfig(), "cpu")
     child = subprocess.Popen([sys.executable, "-c", ""])
     created = process_created(child.pid)
     child.wait()
-    sql(store, "UPDATE runs SET starter_pid = ?, starter_created = ?", child.pid, created)
+    sql(store.path, "UPDATE runs SET starter_pid = ?, starter_created = ?", child.pid, created)
     return run
 
 
@@ -90,7 +79,7 @@ def test_a_run_whose_starter_was_killed_is_interrupted_at_once_unless_it_has_a_w
 def test_a_clock_that_was_set_keeps_no_run_in_the_queue_for_ever(store: RunStore, shift: float) -> None:
     run = store.create(RunConfig(), "cpu")
     assert jobs.reconcile(store) == []
-    sql(store, "UPDATE runs SET heartbeat_at = heartbeat_at + ?", shift)
+    sql(store.path, "UPDATE runs SET heartbeat_at = heartbeat_at + ?", shift)
     assert [dead.run_id for dead in jobs.reconcile(store)] == [run.run_id]
 
 
@@ -165,7 +154,7 @@ def test_any_error_of_the_event_writer_ends_the_run(store: RunStore, monkeypatch
 
     monkeypatch.setattr(RunStore, "append", broken)
     run = store.create(RunConfig(), "cpu")
-    writer = worker.EventWriter(store, run.run_id)
+    writer = event_writer.EventWriter(store, run.run_id)
     writer.put(step_logged(1))
     with pytest.raises(UnicodeError, match="half a character"):
         writer.close()
@@ -194,7 +183,7 @@ def test_a_state_is_saved_only_when_the_disk_has_what_was_told_before(
 
     monkeypatch.setattr(RunStore, "append", slowly)
     monkeypatch.setattr(worker, "_real_trainer", lambda: training)
-    monkeypatch.setattr(worker, "GATHER_S", 5.0)
+    monkeypatch.setattr(event_writer, "GATHER_S", 5.0)
     began = time.monotonic()
     assert worker.run(store.create(RunConfig(), "cpu").run_id, store.home) == 0
     assert known == [(step, 2 * step) for step in range(1, 6)]

@@ -25,7 +25,47 @@ def test_a_relative_home_stays_where_it_was_named(monkeypatch: pytest.MonkeyPatc
     assert home.default_home() == tmp_path / "here"
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "A", "a b", "a\n", "अ", "a" * 65, "../../x", "a\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            ".",
+            "..",
+            "a/b",
+            "A",
+            "a b",
+            "a\n",
+            "अ",
+            "a" * 65,
+            "a" * 100_000,
+            "../../x",
+            "/etc",
+            "a\0",
+            "\0",
+            "~",
+            "a\\b",
+        ),
+        *(
+            "․․",
+            "ａ",
+            "а",
+            "١",
+            "a\u200b",
+            "a\u202e",
+            "\ud800",
+            "%2e%2e",
+            "con.",
+            "a.",
+            "$HOME",
+            "*",
+            "a;b",
+            "a\r",
+            "-rf",
+            "-",
+        ),
+    ],
+)
 def test_only_a_run_id_becomes_a_folder(tmp_path: Path, text: str) -> None:
     with pytest.raises(JobError, match="is not a run id"):
         home.run_folder(tmp_path, text)

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
@@ -11,12 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoints, finish, jobs, training, worker
+from engine import checkpoints, finish, jobs, loop, worker
 from engine.devices import is_alive
 from engine.errors import JobError
-from engine.events import Notice
-from engine.runs import Run
-from engine.store import ACTIVE, RunStore
+from engine.events import Notice, StepLogged
+from engine.runs import ACTIVE, Run
+from engine.store import RunStore
 from tests.faults.harness import Outcome, Workshop, kill, slow_down
 
 AT_STEP = 6
@@ -78,25 +79,25 @@ def _fill(home: Path) -> None:
 
 
 def _before_saving(home: Path) -> None:
-    save = training.save_resume_state
+    save = loop.save_resume_state
 
     def full_disk(folder: Path, resume: checkpoints.ResumeState) -> int:
         if resume.step == AT_STEP:
             _fill(home)
         return save(folder, resume)
 
-    training.save_resume_state = full_disk  # type: ignore[assignment]
+    loop.save_resume_state = full_disk  # type: ignore[assignment]
 
 
 def _before_step(home: Path) -> None:
-    take = training.Loop._take_step
+    take = loop.Loop._take_step
 
-    def full_disk(self: training.Loop, indices: list[int]) -> object:
+    def full_disk(self: loop.Loop, indices: list[int]) -> object:
         if self.step + 1 == AT_STEP:
             _fill(home)
         return take(self, indices)
 
-    training.Loop._take_step = full_disk  # type: ignore[assignment, method-assign]
+    loop.Loop._take_step = full_disk  # type: ignore[assignment, method-assign]
 
 
 def _before_model(home: Path) -> None:
@@ -177,6 +178,7 @@ def _wait_for_the_end(store: RunStore, run: Run) -> None:
 def databases(shop: Workshop) -> Iterator[Outcome]:
     """Lock the database for a while and for too long, and damage it."""
     yield _locked_for_a_while(shop)
+    yield _locked_for_longer(shop)
     yield _locked_for_good(shop)
     yield _damaged(shop)
 
@@ -204,17 +206,35 @@ def _locked_for_a_while(shop: Workshop) -> Outcome:
     return outcome
 
 
-def _locked_for_good(shop: Workshop) -> Outcome:
-    outcome = Outcome("database locked for longer than a worker waits", tries=1)
-    store = shop.new_home("locked")
+def _impatient() -> None:
+    worker.STORE_PATIENCE_S = 1.0
+    slow_down()
 
-    def impatient() -> None:
-        worker.STORE_PATIENCE_S = 1.0
-        slow_down()
 
-    run = shop.start(store, impatient)
+def _locked_for_longer(shop: Workshop) -> Outcome:
+    outcome = Outcome("database locked for longer than a try waits", tries=1)
+    store = shop.new_home("locked-longer")
+    run = shop.start(store, _impatient)
     shop.wait(run, "training", store=store)
     with _lock(store):
+        time.sleep(8)
+    ended = shop.wait(run, "done", store=store)
+    steps = [stored.event.step for stored in store.events(run.run_id) if isinstance(stored.event, StepLogged)]
+    if steps != sorted(set(steps)) or not steps or steps[-1] != ended.total_steps:
+        outcome.lose(f"of the steps {steps} were told")
+    shop.same_end(outcome, ended, store)
+    store.close()
+    return outcome
+
+
+def _locked_for_good(shop: Workshop) -> Outcome:
+    outcome = Outcome("database locked until the worker is told to go", tries=1)
+    store = shop.new_home("locked")
+    run = shop.start(store, _impatient)
+    shop.wait(run, "training", store=store)
+    with _lock(store):
+        time.sleep(2)
+        os.kill(store.get(run.run_id).pid or 0, signal.SIGTERM)
         _wait_for_the_end(store, run)
     ended = shop.truth_after(outcome, run, "failed", store=store)
     if ended is not None:
@@ -299,7 +319,7 @@ def _read_only_home(shop: Workshop) -> Outcome:
 
 def _read_only_run(shop: Workshop) -> Outcome:
     outcome = Outcome("disk becomes read-only during a run", tries=1)
-    save = training.save_resume_state
+    save = loop.save_resume_state
 
     def prologue() -> None:
         def refused(folder: Path, resume: checkpoints.ResumeState) -> int:
@@ -307,7 +327,7 @@ def _read_only_run(shop: Workshop) -> Outcome:
                 checkpoints.replace_folder = _refuse  # type: ignore[assignment]
             return save(folder, resume)
 
-        training.save_resume_state = refused  # type: ignore[assignment]
+        loop.save_resume_state = refused  # type: ignore[assignment]
 
     run = shop.start(prologue=prologue)
     ended = shop.wait(run, "failed")

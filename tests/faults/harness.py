@@ -18,26 +18,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
-import torch
 from safetensors.torch import load_file
 
-from engine import evaluation, jobs, training, worker, yardstick
+from engine import evaluation, jobs, loop, worker, yardstick
 from engine.config import RunConfig
 from engine.devices import is_alive
-from engine.events import RunResult, StepLogged
+from engine.events import StepLogged
 from engine.home import run_folder
-from engine.model import random_model
-from engine.shapes import Shape
-from engine.store import ACTIVE, Run, RunStore
-from engine.tokenization import learn_tokenizer
+from engine.records import RunResult
+from engine.runs import ACTIVE, Run
+from engine.store import RunStore
+from tests.engine.tiny_runs import tiny_config, write_base, write_texts
 
+os.environ["CHHATNI_LOCKS"] = "locks"  # each home waits for its own runs only
 TRUTH_WITHIN_S = 5.0
 RUN_WITHIN_S = 120.0
-WORDS = {
-    "खेळ": ["क्रिकेट", "सामना", "खेळाडू", "धावा", "विजय"],
-    "आरोग्य": ["डॉक्टर", "औषध", "आजार", "रुग्ण", "उपचार"],
-    "प्रवास": ["किल्ला", "समुद्र", "पर्यटन", "रेल्वे", "डोंगर"],
-}
 Prologue = Callable[[], object]
 
 
@@ -117,8 +112,8 @@ class Workshop:
         self.folder = folder
         self.random = random.Random(seed)
         self.base, self.data = folder / "base", folder / "texts.csv"
-        _write_dataset(self.data)
-        _write_base(self.base)
+        write_texts(self.data, times=1)
+        write_base(self.base)
         jobs.subprocess = FORKING  # type: ignore[assignment]
         _hurry()
         self.store = self.new_home("home")
@@ -134,23 +129,12 @@ class Workshop:
 
     def config(self, **training_changes: Any) -> RunConfig:
         """Return a run of some seconds: pruned, distilled, saved at every step."""
-        return RunConfig.parse(
-            {
-                "data": {"source": str(self.data), "max_length": 16},
-                "model": {"base": str(self.base)},
-                "pruning": {"final_density": 0.5, "width_multiple": 1},
-                "distillation": {"enabled": True},
-                "training": {
-                    "max_steps": 12,
-                    "batch_size": 16,
-                    "learning_rate": 1e-2,
-                    "evaluations": 3,
-                    "precision": "fp32",
-                    "device": "cpu",
-                    "checkpoint_every_s": 0.0,
-                    **training_changes,
-                },
-            }
+        return tiny_config(
+            self.data,
+            self.base,
+            pruning={"final_density": 0.5, "width_multiple": 1},
+            distillation={"enabled": True},
+            training={"checkpoint_every_s": 0.0, **training_changes},
         )
 
     def start(self, store: RunStore | None = None, prologue: Prologue | None = None, **changes: Any) -> Run:
@@ -227,13 +211,13 @@ class Workshop:
 
 def slow_down() -> None:
     """Let each step take a quarter of a second, so that a run cannot end before what is to happen to it."""
-    take = training.Loop._take_step
+    take = loop.Loop._take_step
 
-    def slowly(self: training.Loop, indices: list[int]) -> object:
+    def slowly(self: loop.Loop, indices: list[int]) -> object:
         time.sleep(0.25)
         return take(self, indices)
 
-    training.Loop._take_step = slowly  # type: ignore[assignment, method-assign]
+    loop.Loop._take_step = slowly  # type: ignore[assignment, method-assign]
 
 
 def kill(run: Run, number: signal.Signals = signal.SIGKILL) -> None:
@@ -260,28 +244,10 @@ def _doing(prologue: Prologue | None) -> Iterator[None]:
 
 def _hurry() -> None:
     """Log and so save at every step, and time for moments only: how fast the model is, is not what is tried here."""
-    training.LOG_EVERY_S = 0.0
+    loop.LOG_EVERY_S = 0.0
     measured = evaluation.measure_latency
 
     def briefly(*arguments: Any, **options: Any) -> Any:
         return measured(*arguments, **{**options, "budget_s": 0.0})
 
     yardstick.measure_latency = briefly  # type: ignore[assignment]
-
-
-def _write_dataset(path: Path) -> None:
-    rows = ["text,label"]
-    for label, words in WORDS.items():
-        rows += [f"{first} {second},{label}" for first in words for second in words]
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-
-
-def _write_base(folder: Path) -> None:
-    tokenizer = learn_tokenizer([" ".join(words) for words in WORDS.values()], 200, 32)
-    model = random_model(Shape(2, 32, 2, 64, len(tokenizer), 3, positions=32), sorted(WORDS), seed=0)
-    with torch.no_grad():  # so narrow a model learns nothing from BERT's small initial weights
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(5)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

@@ -16,8 +16,8 @@ from engine import jobs
 from engine.config import RunConfig
 from engine.errors import JobError
 from engine.events import RunStarted
-from engine.runs import Run
-from engine.store import ACTIVE, RunStore
+from engine.runs import ACTIVE, Run
+from engine.store import RunStore
 from tests.faults.harness import TRUTH_WITHIN_S, Outcome, Workshop, kill
 
 FAKE_WORKER = (sys.executable, "-m", "tests.engine.fake_training")

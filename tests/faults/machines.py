@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from engine import jobs, training, worker
+from engine import jobs, loop, worker
 from engine.runs import Run
 from tests.faults.harness import Outcome, Workshop, slow_down
 
@@ -53,28 +53,28 @@ def _failed(shop: Workshop, outcome: Outcome, run: Run, cause: str, next_step: s
 
 
 def _fail_at(step: int, error: Exception) -> None:
-    take = training.Loop._take_step
+    take = loop.Loop._take_step
 
-    def failing(self: training.Loop, indices: list[int]) -> object:
+    def failing(self: loop.Loop, indices: list[int]) -> object:
         if self.step + 1 == step:
             raise error
         return take(self, indices)
 
-    training.Loop._take_step = failing  # type: ignore[assignment, method-assign]
+    loop.Loop._take_step = failing  # type: ignore[assignment, method-assign]
 
 
 def _diverging(shop: Workshop) -> Iterator[Outcome]:
     outcome = Outcome("the loss is no number")
-    take = training.Loop._take_step
+    take = loop.Loop._take_step
 
     def poison() -> None:
-        def poisoned(self: training.Loop, indices: list[int]) -> object:
+        def poisoned(self: loop.Loop, indices: list[int]) -> object:
             if self.step + 1 == AT_STEP:
                 with torch.no_grad():
                     self.model.classifier.weight.fill_(float("nan"))
             return take(self, indices)
 
-        training.Loop._take_step = poisoned  # type: ignore[assignment, method-assign]
+        loop.Loop._take_step = poisoned  # type: ignore[assignment, method-assign]
 
     run = shop.start(prologue=poison)
     _failed(shop, outcome, run, "no longer a finite number", "lower learning rate")
