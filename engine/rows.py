@@ -7,9 +7,10 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import cast
 
-from engine.errors import JobError
+from engine.errors import JobError, NoSuchRun
 from engine.events import Event, ModelLoaded, RunFailed, RunFinished, RunStarted, RunStopped, StepLogged, to_json
 from engine.runs import ENDED, STATES, TRANSITIONS, RunState, run_from_row
 
@@ -31,11 +32,13 @@ def row_of(db: sqlite3.Connection, run_id: str) -> sqlite3.Row:
     """Return the row of a run.
 
     Raises:
-        JobError: if there is none.
+        NoSuchRun: if there is none.
     """
-    found = db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    # halves of surrogate pairs, which SQLite refuses, are in no id
+    known = run_id.encode("utf-8", "backslashreplace").decode("utf-8")
+    found = db.execute("SELECT * FROM runs WHERE run_id = ?", (known,)).fetchone()
     if found is None:
-        raise JobError(f"There is no run {run_id!r}. `python -m engine runs` lists those there are.")
+        raise NoSuchRun(f"There is no run {run_id!r}. `python -m engine runs` lists those there are.")
     return cast(sqlite3.Row, found)
 
 
@@ -90,6 +93,15 @@ def _summary(event: Event) -> dict[str, int | float | str]:
             return {"error": to_json(event)}
         case _:
             return {}
+
+
+def rows_needing(db: sqlite3.Connection, run_id: str, folder: Path) -> list[sqlite3.Row]:
+    """Return the rows of runs that are not done and have a run, or the ``folder`` where it lies, as their base."""
+    return db.execute(
+        "SELECT * FROM runs WHERE state <> 'done' AND run_id <> ?"
+        " AND json_extract(config, '$.model.base') IN (?, ?, ?) ORDER BY number",
+        (run_id, run_id, str(folder), str(folder / "model")),
+    ).fetchall()
 
 
 def marks(values: Collection[str]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from engine import jobs, reports
 from engine.errors import JobError
-from engine.runs import ACTIVE, Run
 from engine.store import RunStore
+from engine.upkeep import in_order
 from engine.visible import visible
 
 AddCommand = Callable[[str, str, Callable[[argparse.Namespace, Path], int]], argparse.ArgumentParser]
@@ -70,11 +70,6 @@ def add_run_commands(add: AddCommand, print_json: Print) -> None:
             command.add_argument("name", metavar="NAME", help="an empty one brings the title made from its recipe back")
         if name == "archive":
             command.add_argument("--undo", action="store_true", help="fetch it back")
-
-
-def in_order(store: RunStore) -> list[Run]:
-    """Return all runs that wait or work: device by device, those that work first, then by their place."""
-    return sorted(store.runs(states=ACTIVE), key=lambda run: (run.device, run.state == "queued", run.place))
 
 
 def notice_dead(store: RunStore) -> None:

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from engine.config import RunConfig
 from engine.errors import JobError
-from engine.events import Event, RunFailed, RunResult, from_json
+from engine.events import Event, RunFailed, from_json
+from engine.records import RunResult
 
 RunState = Literal["queued", "starting", "training", "stopping", "stopped", "failed", "done", "interrupted"]
 

@@ -17,14 +17,13 @@ from engine.devices import process_created
 from engine.errors import ConfigError, JobError
 from engine.events import Event
 from engine.home import lock_path, run_folder
-from engine.rows import NEXT_PLACE, NEXT_TICKET, append_events, listing, marks, move_state, new_id, row_of
+from engine.rows import NEXT_PLACE, NEXT_TICKET, append_events, listing, marks, move_state, new_id, row_of, rows_needing
 from engine.runs import (
     ACTIVE,
     ENDED,
     MIGRATIONS,
     RESUMABLE,
     SCHEMA,
-    TRANSITIONS,
     VERSION,
     Run,
     RunState,
@@ -32,8 +31,6 @@ from engine.runs import (
     event_from_body,
     run_from_row,
 )
-
-__all__ = ["ACTIVE", "ENDED", "RESUMABLE", "TRANSITIONS", "Run", "RunState", "RunStore", "StoredEvent"]
 
 _LARGEST = 2**63 - 1  # what SQLite holds as a whole number
 
@@ -305,6 +302,12 @@ class RunStore:
             )
             return run_from_row(row_of(db, run_id))
 
+    def needing(self, run_id: str) -> list[Run]:
+        """Return the runs that are not done and have this one as their base, oldest first; it cannot be deleted meanwhile."""
+        folder = run_folder(self.home, run_id)
+        with self._database.reading() as db:
+            return [run_from_row(row) for row in rows_needing(db, run_id, folder)]
+
     def delete(self, run_id: str) -> None:
         """Remove an ended run: its row, its events and its folder with the saved model.
 
@@ -316,11 +319,7 @@ class RunStore:
             state = row_of(db, run_id)["state"]
             if state not in ENDED:
                 raise JobError(f"Run {run_id} is {state}; only an ended run can be deleted. Stop it first.")
-            users = db.execute(
-                "SELECT * FROM runs WHERE state <> 'done' AND run_id <> ?"
-                " AND json_extract(config, '$.model.base') IN (?, ?, ?)",
-                (run_id, run_id, str(folder), str(folder / "model")),
-            ).fetchall()
+            users = rows_needing(db, run_id, folder)
             if users:
                 raise JobError(
                     f"Run {run_id} is the base, and so the teacher, of runs that are not done; without it they could not go on:\n"

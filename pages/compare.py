@@ -3,9 +3,9 @@
 import streamlit as st
 
 from engine import comparison
-from engine.comparison_page import MOST_RUNS, Curves
-from engine.emissions import countries, grid_intensity
+from engine.comparison_page import MOST_RUNS, Curves, comparison_drawings
 from engine.errors import ChhatniError
+from engine.grids import countries, grid_intensity
 from engine.paper import CITATION, SPEED_NOTE
 from engine.runs import Run
 from engine.sentences import OWN_FORMAT
@@ -13,7 +13,7 @@ from engine.store import RunStore
 from pages.shared import comparison_view as view
 from pages.shared.address import choose, keep
 from pages.shared.language import say
-from pages.shared.studio import finished, invite, show_error, store_and_runs
+from pages.shared.studio import finished, invite, listed, offer_archived, show_error, store_and_runs
 from pages.shared.words import escape
 
 RECORDED = ""  # the choice of the grid switcher that leaves emissions as they were recorded
@@ -174,10 +174,15 @@ def show_speed_note() -> None:
         st.write(SPEED_NOTE)
 
 
+def linked() -> list[str]:
+    """Return the ids of runs that the address names: they are there though they are archived."""
+    return st.query_params.get(RUNS, "").split(",")
+
+
 def watch(store: RunStore, known: int) -> None:
     """Draw the page anew when another run is done, so that Table I fills by itself."""
     try:
-        found = len(store.runs(states=["done"]))
+        found = len(listed(store, ["done"], linked()))
     except ChhatniError as error:
         show_error(error)
         return
@@ -211,28 +216,32 @@ def show_all(store: RunStore, runs: list[Run], done: list[Run]) -> None:
     show_table(done, base, grid)
     show_speed_note()
     st.markdown(f"## {say('All runs')}")
+    offer_archived(store)
     chosen = choose_runs(runs, base, grid)
     show_yardstick(chosen)
-    view.show_charts(chosen, grid)
     curves: dict[str, Curves] = {}
     try:
         curves = view.read_curves(store, chosen)
-        view.show_curves(curves, len(chosen))
     except ChhatniError as trouble:
         show_error(trouble)
-    rates = view.show_sweep(runs, base)
+    rates = view.settle_sweep(runs, base)
+    drawings = comparison_drawings(chosen, curves, grid, rates)
+    view.show_charts(drawings)
+    view.show_curves(drawings, len(chosen))
+    view.show_sweep(runs, base, rates, drawings)
     view.show_break_even(chosen)
     with menu:
-        view.show_downloads(store, runs, chosen, base, country=grid, curves=curves, rates=rates)
+        view.show_downloads(store, runs, chosen, base, country=grid, curves=curves, rates=rates, drawings=drawings)
 
 
 st.title(say("Compare"), anchor=False)
-store, runs = store_and_runs()
+store, runs = store_and_runs(linked=linked())
 done = [run for run, _ in finished(runs)]
 if done:
     show_all(store, runs, done)
 else:
     show_nothing_done(runs)
+    offer_archived(store)
 if any(run.active for run in runs):
     finished_now = sum(run.state == "done" for run in runs)
     st.fragment(watch, run_every=LOOK_EVERY_S)(store, finished_now)

@@ -4,13 +4,13 @@ import streamlit as st
 
 from engine import jobs
 from engine.config import PruningConfig
-from engine.errors import ChhatniError
+from engine.errors import ChhatniError, NoSuchRun
 from engine.runs import Run
 from pages.shared import inside_view, mask_replay, words
 from pages.shared.choice import choose_run
 from pages.shared.language import say
 from pages.shared.mask_replay import Story
-from pages.shared.studio import invite, look_after, show_error, store_and_runs
+from pages.shared.studio import invite, look_after, offer_archived, show_error, store_and_runs
 
 STORY, TIMER = "inside_story", "inside_timer"
 FOLLOW_S = 2.0
@@ -42,6 +42,8 @@ def draw(run_id: str) -> None:
     try:
         run, story = read(run_id)
         position = jobs.position(store, run_id) if run.state == "queued" else None
+    except NoSuchRun:
+        st.rerun()  # somebody else has deleted it: the whole page says so and shows another one
     except ChhatniError as error:
         show_error(error)
         return
@@ -108,15 +110,17 @@ def said_beside(run: Run, story: Story) -> str:
 
 
 st.title(say("Inside"), anchor=False)
-store, runs = store_and_runs()
+store, runs = store_and_runs(linked=st.query_params.get_all("run"))
 if not runs:
     invite(
         say(
             "No run yet. A run decides step by step which neurons and heads stay; this page replays how, layer by layer."
         )
     )
+    offer_archived(store)
     st.stop()
 chosen = choose_run(runs, "inside_run")
+offer_archived(store)
 st.caption(say("What pruning did to the model: which neurons, heads and layers stayed, and how the mask moved."))
-st.session_state[TIMER] = timer(store.get(chosen))
+st.session_state[TIMER] = timer(next(run for run in runs if run.run_id == chosen))
 st.fragment(draw, run_every=st.session_state[TIMER])(chosen)

@@ -11,6 +11,7 @@ from pages.shared import form, recipe
 from pages.shared.first_run import first_config, offer_first_run
 from pages.shared.language import say
 from pages.shared.presenter import shortcut
+from pages.shared.queue import watch_queue
 from pages.shared.studio import complain, finished, run_label, show_error, store_and_runs
 from pages.shared.sweep_form import Settings, choose_sweep
 
@@ -82,7 +83,7 @@ def queue(store: RunStore, config: RunConfig, settings: Settings) -> None:
     st.switch_page("pages/live.py", query_params={"run": started[0]})
 
 
-store, runs = store_and_runs()
+store, runs = store_and_runs(linked=[st.session_state.get("base", "")])
 
 done = finished(runs)
 bases = {run.run_id: say("Run: {label}", label=run_label(run)) for run, result in done}
@@ -109,6 +110,7 @@ if config is not None and refused == config:
     errors = complaints
 
 st.title(say("Prune"), anchor=False)
+watch_queue(store, any(run.state == "queued" for run in runs))
 if not runs:
     first = first_config()
     if offer_first_run(complaints if refused == first else {}):
@@ -153,3 +155,4 @@ if config is not None and table:
     queue(store, config, table_settings())
 if config is not None and sweep:
     queue(store, config, sweep)
+jobs.keep_ready(store.home)  # last: its imports must not hold up what is drawn

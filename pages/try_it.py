@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
-from engine import answers
-from engine.errors import ChhatniError
-from engine.events import RunResult
-from engine.export import to_csv
+from engine.records import RunResult
 from engine.sentences import OWN_FORMAT
 from pages.shared import topics, words
-from pages.shared.classify import LIMIT_CHARACTERS, FileOutcome, Outcome, classify_file, classify_text, explain_text
+from pages.shared.classify import LIMIT_CHARACTERS, Outcome, classify_text, explain_text
+from pages.shared.file_view import one_file
 from pages.shared.language import say
 from pages.shared.outcome import show_outcome, show_words
-from pages.shared.studio import finished, show_error, store_and_runs
-from pages.shared.uploads import KINDS
+from pages.shared.studio import finished, offer_archived, store_and_runs
 
 if TYPE_CHECKING:
     from engine.saliency import Saliency
 
-MODELS, TEXT, ASKED, TABLE, SHADE = "try_models", "try_text", "try_asked", "try_table", "try_shade"
+MODELS, TEXT, ASKED, SHADE = "try_models", "try_text", "try_asked", "try_shade"
 LENGTH = "try_length"
 """How many characters a text had of which only the beginning was kept."""
 ADDRESS = "try_address"
@@ -169,75 +166,9 @@ def show_answers(asked: Asked, text: str, results: dict[str, RunResult], *, shad
             show_words(asked.weighed[outcome.source])
 
 
-def one_file(titles: dict[str, str]) -> None:
-    """Draw the upload, its progress and the table that comes out."""
-    upload = st.file_uploader(
-        say("File of texts"),
-        type=[*KINDS, "txt"],
-        help=say(
-            "A table (CSV, TSV, JSONL, Parquet or Excel) with a column of texts, or plain text with one text a line. "
-            "It is read here and not kept."
-        ),
-    )
-    column = st.text_input(say("Text column"), key="try_column", placeholder=say("found by itself"))
-    source = st.selectbox(say("Model"), list(titles), format_func=titles.__getitem__, key="try_file_model")
-    pressed = st.button(
-        say("Classify the file"), type="primary", icon=":material/table:", disabled=upload is None, key="classify_file"
-    )
-    if pressed and upload is not None:
-        bar = st.progress(0.0, text=say("Loading the model"))
-        try:
-            st.session_state[TABLE] = classify_file(
-                upload.name, upload.getvalue(), column.strip() or None, source, store.home, bar.progress
-            )
-        except ChhatniError as error:
-            st.session_state.pop(TABLE, None)
-            show_error(error)
-        bar.empty()
-    if TABLE in st.session_state:
-        show_table(st.session_state[TABLE])
-
-
-def show_table(found: FileOutcome) -> None:
-    """Draw what was said of the texts of a file, and how many each topic has."""
-    if found.left_out:
-        left_out = say(
-            "{left_out} texts after the first {limit} were left out. For longer files: python -m engine classify --file FILE",
-            left_out=f"{found.left_out:,}",
-            limit=f"{len(found.predictions):,}",
-        )
-        st.warning(left_out, icon=":material/content_cut:")
-    for note in found.notes:
-        st.text(note)
-    table = answers.answers_frame(found.predictions, topics.MARATHI)
-    left, right = st.columns([0.7, 0.3])
-    with left:
-        st.dataframe(
-            table,
-            width="stretch",
-            height=420,
-            hide_index=True,
-            key="try_rows",
-            column_config={
-                "Probability (%)": st.column_config.NumberColumn(format="%.1f"),
-                "Latency (ms)": st.column_config.NumberColumn(format="%.2f"),
-            },
-        )
-    with right:
-        counts = answers.topics_frame(found.predictions)
-        st.dataframe(counts, width="stretch", hide_index=True, key="try_counts")
-        st.download_button(
-            say("Download as CSV"),
-            to_csv(table),
-            file_name="chhatni-topics.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-
-
 st.title(say("Try it"), anchor=False)
-store, runs = store_and_runs(states=["done"])
+linked = [*st.query_params.get_all("model"), *st.session_state.get(MODELS, [])]
+store, runs = store_and_runs(states=["done"], linked=linked)
 done = finished(runs)
 names = {"starter": say("Starter (ships with the studio)")}
 names |= {run.run_id: f"{run.title} · {run.run_id}" for run, result in done if result.student.accuracy is not None}
@@ -255,9 +186,10 @@ with text_tab:
         persist_state="session",
         help=say("Up to three, side by side."),
     )
+    offer_archived(store)
     for run, result in done:
         if run.run_id in st.session_state[MODELS] and not result.stock:
             st.caption(f":material/info: {words.escape(f'{run.title}. {OWN_FORMAT} {run.run_id}')}")
     one_text(names, {run.run_id: result for run, result in done})
 with file_tab:
-    one_file(names)
+    one_file(names, store.home)

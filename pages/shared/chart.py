@@ -5,10 +5,12 @@ out: they depend on the language alone, so a specification stays the same from t
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, cast
 
 import altair as alt
+import pandas as pd
 import streamlit as st
 
 from engine.charts import Chart
@@ -17,6 +19,10 @@ from pages.shared.presenter import presenting
 
 LABELS, TITLES = 14, 15
 """Sizes of letters while somebody presents (pixels); Streamlit's own are 12 and 12."""
+_ROWS = "rows"
+"""Name of the data in a specification that is kept."""
+_KEPT = 64
+"""Specifications that are kept: some twenty charts, in two languages and two sizes of letters."""
 _NAMED_BY = {
     "Color": "legend",
     "StrokeDash": "legend",
@@ -36,7 +42,47 @@ def show_chart(chart: Chart, *, key: str, alt_text: str) -> None:
         key: of the element, so that it is updated and not built anew.
         alt_text: what a screen reader says of it, in the chosen language.
     """
-    st.altair_chart(prepare(chart), width="stretch", key=key, alt=alt_text)
+    st.altair_chart(cast(alt.Chart, _Known(prepare(chart))), width="stretch", key=key, alt=alt_text)
+
+
+class _Known:
+    """A chart as Streamlit asks for it, which is once and for its specification.
+
+    What the engine draws is held against the schema by its tests; to do so again takes longer than all the rest of a chart.
+    """
+
+    def __init__(self, chart: Chart) -> None:
+        self._chart = chart
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the specification without holding it against the schema."""
+        spec: dict[str, Any] = self._chart.to_dict(validate=False)
+        return spec
+
+
+def show_moving(draw: Callable[[pd.DataFrame], Chart], data: pd.DataFrame, *, key: str, alt_text: str) -> None:
+    """Draw a chart that comes again at every tick, of which only the data change: its specification is made once and kept.
+
+    Args:
+        draw: makes the chart, with a specification that does not depend on the data; the same function for the same chart.
+        data: what is drawn; one frame.
+        key: see `show_chart`.
+        alt_text: see `show_chart`.
+    """
+    spec = {**_specification(draw, language(), presenting()), "datasets": {_ROWS: data}}
+    st.vega_lite_chart(spec=spec, width="stretch", key=key, alt=alt_text)
+
+
+@lru_cache(maxsize=_KEPT)
+def _specification(draw: Callable[[pd.DataFrame], Chart], language: str, presenting: bool) -> dict[str, Any]:
+    """Return the specification of a chart of `_ROWS`, as sessions with this language and size of letters are to see it."""
+    chart = prepare(draw(pd.DataFrame()))
+    chart.data = alt.NamedData(name=_ROWS)
+    spec: dict[str, Any] = chart.to_dict()
+    spec.get("config", {}).pop(
+        "view", None
+    )  # a size that Altair's own theme adds, and that Streamlit's charts do without
+    return spec
 
 
 def prepare(chart: Chart) -> Chart:

@@ -2,22 +2,24 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
 from engine.errors import ChhatniError
+from pages.shared.language import say
 from pages.shared.uploads import keep_upload
 
 if TYPE_CHECKING:
-    from engine.events import CalibrationReport
     from engine.inference import Classifier, Prediction
+    from engine.records import CalibrationReport
     from engine.saliency import Saliency
 
 LIMIT_CHARACTERS = 100_000
 """Characters of a pasted text that a model is given."""
-LIMIT_TEXTS = 20_000
+LIMIT_TEXTS = 100_000
 """Texts of a file that are classified while somebody waits."""
 PASSES = 5
 """Passes over one text whose median latency is shown."""
@@ -45,13 +47,24 @@ class Outcome(NamedTuple):
     """The probability, 0 to 1, below which an answer is unsure."""
 
 
-class FileOutcome(NamedTuple):
-    """What a model said of the texts of a file."""
+@dataclass
+class FileOutcome:
+    """The texts of a file, and what a model has said of them so far: whoever stops it keeps what there is."""
 
-    predictions: "list[Prediction]"
+    source: str
+    """The model that is asked."""
+    texts: list[str]
     left_out: int
+    """Texts of the file beyond `LIMIT_TEXTS`."""
     notes: tuple[str, ...]
     """Sentences on what was read, such as the column that was taken for the texts."""
+    predictions: "list[Prediction]" = field(default_factory=list)
+    """Of the first texts, without the probabilities of each label, which are most of their memory."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all texts have been classified."""
+        return len(self.predictions) == len(self.texts)
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
@@ -86,7 +99,7 @@ def classify_text(text: str, titles: Mapping[str, str], home: Path) -> list[Outc
                     "",
                     passes=count,
                     device=model.device.type,
-                    calibration=model.calibration,
+                    calibration=model.calibration.report if model.calibration else None,
                     sure_from=unsure_below(len(model.labels)),
                 )
             )
@@ -103,27 +116,28 @@ def explain_text(text: str, source: str, label: str, home: Path) -> "Saliency | 
         return str(error)
 
 
-def classify_file(
-    name: str,
-    content: bytes,
-    text_column: str | None,
-    source: str,
-    home: Path,
-    progress: Callable[[float, str], object],
-) -> FileOutcome:
-    """Classify the texts of an upload; ``progress`` hears the share done and a sentence.
+def read_file(name: str, content: bytes, text_column: str | None, source: str) -> FileOutcome:
+    """Read the texts of an upload, to be classified by a model.
 
     Raises:
-        ChhatniError: if the file cannot be read or the model cannot be loaded.
+        ChhatniError: if the file cannot be read.
     """
     from engine.data import read_texts
 
     with tempfile.TemporaryDirectory() as folder:
         texts, notes = read_texts(keep_upload(Path(folder), name, content), text_column)
-    model = _load(source, home)
-    wanted = texts[:LIMIT_TEXTS]
-    predictions: list[Prediction] = []
-    for start in range(0, len(wanted), CHUNK):
-        progress(start / len(wanted), f"{start:,} of {len(wanted):,} texts")
-        predictions += model.classify(wanted[start : start + CHUNK])
-    return FileOutcome(predictions, len(texts) - len(wanted), notes)
+    return FileOutcome(source, texts[:LIMIT_TEXTS], max(0, len(texts) - LIMIT_TEXTS), notes)
+
+
+def classify_file(found: FileOutcome, home: Path, progress: Callable[[float, str], object]) -> None:
+    """Classify those texts that have not been yet; each part is kept before ``progress`` hears the share done and a sentence.
+
+    Raises:
+        ChhatniError: if the model cannot be loaded.
+    """
+    model = _load(found.source, home)
+    while not found.whole:
+        done, total = len(found.predictions), len(found.texts)
+        progress(done / total, say("{done} of {total} texts", done=f"{done:,}", total=f"{total:,}"))
+        part = model.classify(found.texts[done : done + CHUNK])
+        found.predictions += [each._replace(probabilities={}) for each in part]

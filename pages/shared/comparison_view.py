@@ -5,17 +5,16 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine import comparison, comparison_charts, sweep, trade
+from engine import comparison, sweep
 from engine.charts import Chart
-from engine.comparison_page import Curves, comparison_drawings, comparison_page
+from engine.comparison_page import Curves, comparison_page
 from engine.events import Evaluated, RunStarted, StepLogged
-from engine.export import to_csv
 from engine.pictures import zipped
 from engine.runs import Run
 from engine.store import RunStore
 from pages.shared.address import choose, keep
 from pages.shared.chart import show_chart
-from pages.shared.downloads import offer, say_fonts
+from pages.shared.downloads import offer, offer_table, say_fonts
 from pages.shared.language import say
 from pages.shared.words import escape
 
@@ -23,6 +22,9 @@ SHOWN = 8
 """Runs whose curves are drawn, and that are shown where none is selected; more lines than this cannot be told apart."""
 AXES = {"evaluated": "Validation accuracy (%)", "step_logged": "Loss (nats)"}
 SWEEP_DATA = "sweep_data"
+TRADE = "Accuracy against latency"
+Drawings = Mapping[str, Callable[[], Chart]]
+"""What `comparison_drawings` returns: how to draw each chart, by its title."""
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
@@ -45,82 +47,86 @@ def read_curves(store: RunStore, chosen: Sequence[Run]) -> dict[str, Curves]:
     return found
 
 
-def _box(title: str, chart: Chart, key: str) -> None:
-    with st.container(border=True):
-        st.markdown(f"**{title}**")
-        show_chart(chart, key=key, alt_text=title)
+def _pair(drawings: Drawings, *charts: tuple[str, str, str]) -> None:
+    """Draw charts side by side, each given as what `comparison_drawings` calls it, its title as said here and its key."""
+    for side, (name, title, key) in zip(st.columns(len(charts)), charts, strict=True):
+        with side, st.container(border=True, height="stretch"):
+            st.markdown(f"**{title}**")
+            if name in drawings:
+                show_chart(drawings[name](), key=key, alt_text=title)
+            elif name == TRADE:
+                st.caption(say("None of these runs has a measured accuracy."))
+            else:
+                st.caption(say("Nothing to draw yet."))
+            if name == TRADE and name in drawings:
+                st.caption(
+                    say('Dashed: nobody is better in both. "(+2)" after a name: two more points too close to be named.')
+                )
 
 
-def show_charts(chosen: Sequence[Run], country: str | None) -> None:
+def show_charts(drawings: Drawings) -> None:
     """Draw the trade between accuracy and latency, the speed-ups beside the paper's, emissions and parameters."""
-    left, right = st.columns(2)
-    with left, st.container(border=True, height="stretch"):
-        st.markdown(f"**{say('Accuracy against latency')}**")
-        points = trade.trade_frame(chosen)
-        if points.empty:
-            st.caption(say("None of these runs has a measured accuracy."))
-        else:
-            show_chart(trade.trade_chart(points), key="trade", alt_text=say("Accuracy against latency"))
-            st.caption(
-                say('Dashed: nobody is better in both. "(+2)" after a name: two more points too close to be named.')
-            )
-    with right:
-        speeds = comparison_charts.speed_chart(comparison.speed_frame(chosen))
-        _box(say("Speed-up, the paper's and ours"), speeds, "speeds")
-    impact = comparison.emissions_frame(chosen, country)
-    left, right = st.columns(2)
-    with left:
-        _box(say("Emissions of each run"), comparison_charts.emissions_chart(impact), "emissions")
-    with right:
-        _box(say("Parameters of each run"), comparison_charts.parameters_chart(impact), "parameters")
+    _pair(
+        drawings,
+        (TRADE, say("Accuracy against latency"), "trade"),
+        ("Speed-up, the paper's and ours", say("Speed-up, the paper's and ours"), "speeds"),
+    )
+    _pair(
+        drawings,
+        ("Emissions of each run", say("Emissions of each run"), "emissions"),
+        ("Parameters of each run", say("Parameters of each run"), "parameters"),
+    )
 
 
-def show_curves(curves: Mapping[str, Curves], count: int) -> None:
-    """Lay validation accuracy and loss of the chosen runs over one another.
-
-    Args:
-        curves: what `read_curves` returns.
-        count: how many runs were chosen.
-    """
-    names = {
-        "Validation accuracy (%)": say("Validation accuracy over the run"),
-        "Loss (nats)": say("Loss over the run"),
-    }
-    for side, (title, lines) in zip(st.columns(2), curves.items(), strict=True):
-        with side:
-            data = comparison.curves_frame(lines)
-            _box(names[title], comparison_charts.curves_chart(data, title), f"curves_{title}")
+def show_curves(drawings: Drawings, count: int) -> None:
+    """Lay validation accuracy and loss of the chosen runs, ``count`` in number, over one another."""
+    _pair(
+        drawings,
+        ("Validation accuracy over the run", say("Validation accuracy over the run"), "curves_accuracy"),
+        ("Loss over the run", say("Loss over the run"), "curves_loss"),
+    )
     if count > SHOWN:
         st.caption(say("Curves of the first {few} of {count} runs.", few=SHOWN, count=count))
 
 
-def show_sweep(runs: Sequence[Run], base: str) -> sweep.Rates | None:
-    """Draw accuracy, size, latency and speed-up against the pruning rate; return what was drawn."""
-    st.markdown(f"## {say('Pruning rate')}")
+def settle_sweep(runs: Sequence[Run], base: str) -> sweep.Rates | None:
+    """Return what is to be drawn against the pruning rate: of the dataset that was chosen; None where there is nothing."""
     sources = sweep.sources(runs, base)
     if not sources:
-        st.caption(say("No pruned run on this base yet. Queue a sweep on Prune: one method at many rates."))
         return None
     source = keep(SWEEP_DATA, sources, sources[0])
+    if source not in sources:  # what was chosen before is gone, or is of another base
+        source = sources[0]
+        choose(SWEEP_DATA, source, source)
+    return sweep.rates(runs, base, source)
+
+
+def show_sweep(runs: Sequence[Run], base: str, rates: sweep.Rates | None, drawings: Drawings) -> None:
+    """Draw accuracy, size, latency and speed-up against the pruning rate, which `settle_sweep` has returned."""
+    st.markdown(f"## {say('Pruning rate')}")
+    if rates is None:
+        st.caption(say("No pruned run on this base yet. Queue a sweep on Prune: one method at many rates."))
+        return
+    sources = sweep.sources(runs, base)
+    source: str = st.session_state[SWEEP_DATA]
     if len(sources) > 1:
-        source = st.selectbox(
+        st.selectbox(
             say("Dataset"),
             sources,
             key=SWEEP_DATA,
             persist_state="session",
             on_change=lambda: choose(SWEEP_DATA, st.session_state[SWEEP_DATA], sources[0]),
         )
-    rates = sweep.rates(runs, base, source)
-    names = {
-        "accuracy": say("Accuracy against pruning rate"),
-        "size": say("Size against pruning rate"),
-        "latency": say("Latency against pruning rate"),
-        "speedup": say("Speed-up against pruning rate"),
-    }
-    for pair in (("accuracy", "size"), ("latency", "speedup")):
-        for side, quantity in zip(st.columns(2), pair, strict=True):
-            with side:
-                _box(names[quantity], sweep.sweep_chart(*rates, quantity), f"sweep_{quantity}")
+    _pair(
+        drawings,
+        ("Accuracy against pruning rate", say("Accuracy against pruning rate"), "sweep_accuracy"),
+        ("Size against pruning rate", say("Size against pruning rate"), "sweep_size"),
+    )
+    _pair(
+        drawings,
+        ("Latency against pruning rate", say("Latency against pruning rate"), "sweep_latency"),
+        ("Speed-up against pruning rate", say("Speed-up against pruning rate"), "sweep_speedup"),
+    )
     st.caption(
         say(
             "Every finished run on the base {base} and the dataset {data} is a point, a line goes through the means of the "
@@ -131,7 +137,6 @@ def show_sweep(runs: Sequence[Run], base: str) -> sweep.Rates | None:
             rule=escape(sweep.rule_words(rates)),
         )
     )
-    return rates
 
 
 def show_break_even(chosen: Sequence[Run]) -> None:
@@ -167,6 +172,7 @@ def show_downloads(
     country: str | None,
     curves: Mapping[str, Curves],
     rates: sweep.Rates | None,
+    drawings: Drawings,
 ) -> None:
     """Offer the comparison as one page, as pictures and as tables, behind one button."""
 
@@ -178,8 +184,7 @@ def show_downloads(
 
     def pictures(kind: str) -> Callable[[], bytes]:
         def make() -> bytes:
-            drawn = comparison_drawings(chosen, curves, country, rates)
-            return zipped({title: draw() for title, draw in drawn.items()}, "png" if kind == "png" else "svg")
+            return zipped({title: draw() for title, draw in drawings.items()}, "png" if kind == "png" else "svg")
 
         return make
 
@@ -189,12 +194,12 @@ def show_downloads(
         offer(say("Charts (PNG, zip)"), pictures("png"), "chhatni-comparison-png.zip", "application/zip", "compare_png")
         offer(say("Charts (SVG, zip)"), pictures("svg"), "chhatni-comparison-svg.zip", "application/zip", "compare_svg")
         for label, name, make in (
-            (say("All runs (CSV)"), "runs", lambda: to_csv(comparison.runs_frame(runs, country))),
-            (say("Table I (CSV)"), "table", lambda: to_csv(comparison.table_frame(ours, country))),
-            (say("Break-even (CSV)"), "break-even", lambda: to_csv(comparison.break_even_frame(chosen))),
+            (say("All runs (CSV)"), "runs", lambda: comparison.runs_frame(runs, country)),
+            (say("Table I (CSV)"), "table", lambda: comparison.table_frame(ours, country)),
+            (say("Break-even (CSV)"), "break-even", lambda: comparison.break_even_frame(chosen)),
         ):
-            offer(label, make, f"chhatni-{name}.csv", "text/csv", f"compare_{name}")
+            offer_table(label, make, f"chhatni-{name}", f"compare_{name}")
         if rates is not None:
             data = rates[0]
-            offer(say("Rates (CSV)"), lambda: to_csv(data), "chhatni-rates.csv", "text/csv", "compare_rates")
+            offer_table(say("Rates (CSV)"), lambda: data, "chhatni-rates", "compare_rates")
         say_fonts()

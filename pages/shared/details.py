@@ -1,15 +1,14 @@
-"""The lower half of Live: density, device load, what was taken out, notices, the data report and the log."""
+"""The lower half of Live: the newest readings, what was taken out, notices, the data report and the log."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
-from engine import charts
+from engine import run_tables
 from engine.events import (
     CheckpointSaved,
     Compacted,
     DataPrepared,
-    DataReport,
     EmissionsSampled,
     ModelLoaded,
     Notice,
@@ -17,26 +16,17 @@ from engine.events import (
     SvmMeasured,
     VocabularyTrimmed,
 )
+from engine.records import DataReport
 from engine.runs import Run
 from engine.sentences import svm_found, vocabulary_kept, what_went
 from pages.shared import words
 from pages.shared.language import say
-from pages.shared.monitor import chart_box, fixed_cut_off
 from pages.shared.timeline import Timeline
 
 
 def show_details(run: Run, timeline: Timeline, log: Sequence[str] | None) -> None:
-    """Draw density, telemetry, data report, notices and the log's tail; a recording has no log."""
-    samples = timeline.all(EmissionsSampled)
-    left, right = st.columns(2)
-    with left:
-        free = fixed_cut_off(run.config.pruning)
-        density = charts.density_chart(charts.density_frame(timeline.all(StepLogged), scheduled=not free))
-        chart_box(say("Density") if free else say("Density against its schedule"), density, "live_density", timeline)
-    with right:
-        load = charts.telemetry_chart(charts.telemetry_frame(samples))
-        chart_box(say("Device load"), load, "live_load", timeline)
-    st.caption(_telemetry(samples, timeline))
+    """Draw readings, data report, notices and the log's tail; a recording has no log."""
+    st.caption(_telemetry(timeline.all(EmissionsSampled), timeline))
     _show_compactions(timeline)
     trimmed = timeline.last(VocabularyTrimmed)
     if trimmed is not None:
@@ -67,7 +57,7 @@ def _show_report(report: DataReport) -> None:
             conflicts=report.conflicting_labels,
         )
         st.caption(words.escape(said))
-        st.dataframe(charts.report_frame(report), hide_index=True, width="stretch", key="live_report")
+        st.dataframe(run_tables.report_frame(report), hide_index=True, width="stretch", key="live_report")
         for note in report.notes:
             st.text(note)
 
@@ -82,7 +72,7 @@ def _show_compactions(timeline: Timeline) -> None:
     if len(events) > 1:
         title = say("All {count} times that units were taken out", count=len(events))
         with st.expander(title, icon=":material/format_list_numbered:"):
-            table = charts.compaction_frame(events)
+            table = run_tables.compaction_frame(events)
             form = {"Largest change of a logit": st.column_config.NumberColumn(format="%.1e")}
             st.dataframe(table, hide_index=True, width="stretch", key="live_compactions", column_config=form)
 

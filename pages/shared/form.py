@@ -7,8 +7,8 @@ import streamlit as st
 
 from engine.config import MAHANEWS, PAPER_MODEL, RunConfig
 from engine.devices import lock_name
-from engine.emissions import countries
 from engine.errors import ConfigError
+from engine.grids import countries
 from engine.precision import choose_precision
 from pages.shared import recipe
 from pages.shared.fields import number, text, whole

@@ -1,19 +1,22 @@
 """The parts of Inside: the numbers, maps and tables of one frame, each with a sentence on what is seen."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
 from engine import inside, inside_charts, inside_tables
 from engine.charts import Chart
 from engine.config import PruningConfig
-from engine.export import to_csv
 from engine.inside import Frame
 from pages.shared import words
 from pages.shared.chart import show_chart
+from pages.shared.downloads import offer_table
+from pages.shared.figure import show_figure
 from pages.shared.language import say
 
 LAYER = "inside_layer"
+_figure = partial(show_figure, height="stretch")
 
 
 def single_weights(pruning: PruningConfig) -> bool:
@@ -28,21 +31,17 @@ def show_numbers(frames: Sequence[Frame], place: int, pruning: PruningConfig) ->
     went, came = inside.moves(before, now)
     with st.grid(4, min_column_width=150, key="inside_numbers"):
         if single_weights(pruning):
-            _metric(say("Weights"), words.percent(now.density), say("stay"))
+            _figure(say("Weights"), words.percent(now.density), say("stay"))
         share = words.percent(neurons / max(1, all_neurons))
         rest = say("of {before} ({share})", before=f"{all_neurons:,}", share=share)
-        _metric(say("FFN neurons"), f"{neurons:,}", rest)
+        _figure(say("FFN neurons"), f"{neurons:,}", rest)
         share = words.percent(heads / max(1, all_heads))
         rest = say("of {before} ({share})", before=all_heads, share=share)
-        _metric(say("Attention heads"), f"{heads:,}", rest, help_text=_heads_said(pruning))
-        _metric(say("Layers"), say("{now} of {before}", now=layers, before=len(now.layers)), _dropped_said(now))
+        _figure(say("Attention heads"), f"{heads:,}", rest, help_text=_heads_said(pruning))
+        _figure(say("Layers"), say("{now} of {before}", now=layers, before=len(now.layers)), _dropped_said(now))
         if not single_weights(pruning) and pruning.method != "layer-dropping":
-            _metric(say("Neurons just moved"), f"{went:,} · {came:,}", say("went · came back"))
+            _figure(say("Neurons just moved"), f"{went:,} · {came:,}", say("went · came back"))
     st.caption(_when(now, place))
-
-
-def _metric(label: str, value: str, note: str, *, help_text: str | None = None) -> None:
-    st.metric(label, value, note, delta_color="off", delta_arrow="off", border=True, height="stretch", help=help_text)
 
 
 def _dropped_said(now: Frame) -> str:
@@ -173,14 +172,9 @@ def show_table(frames: Sequence[Frame], place: int, run_id: str) -> None:
         placeholder="–",
         column_config={name: st.column_config.NumberColumn(format=form) for name, form in columns.items()},
     )
-    st.download_button(
-        say("Download all steps as CSV"),
-        lambda: to_csv(inside_tables.all_frames(frames)),
-        file_name=f"chhatni-inside-{run_id}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        key="inside_csv",
+    name = f"chhatni-inside-{run_id}"
+    offer_table(
+        say("Download all steps as CSV"), partial(inside_tables.all_frames, frames), name, "inside_csv", width="content"
     )
 
 

@@ -7,11 +7,12 @@ import streamlit as st
 from engine import lab, lab_charts
 from engine.drawing import layers_chart
 from engine.dropping import outer_layers
-from engine.export import to_csv
 from engine.lab import LabResult, LabSettings
 from engine.shapes import Shape
 from pages.shared import words
 from pages.shared.chart import show_chart
+from pages.shared.downloads import offer_table
+from pages.shared.figure import show_figure
 from pages.shared.language import say
 
 OVER = 1.05
@@ -33,15 +34,12 @@ def show_numbers(settings: LabSettings) -> None:
     )
     with st.grid(4, min_column_width=125):
         for label, mine, theirs in rows:
-            st.metric(label, mine, say("vs {value}", value=theirs), delta_color="off", delta_arrow="off", border=True)
-        st.metric(
+            show_figure(label, mine, say("vs {value}", value=theirs))
+        show_figure(
             say("Ceiling"),
             f"{settings.ceiling:.2f}x",
             say("{count} tokens", count=length),
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help=say(
+            help_text=say(
                 "Dense FLOPs over the other shape's: the speed-up if every operation took the same time. The vocabulary has no "
                 "part in it: looking up a token costs next to nothing, however many there are."
             ),
@@ -76,25 +74,17 @@ def show_newest(result: LabResult) -> None:
     with st.grid(4, min_column_width=125):
         for label, latency in ((say("Latency, p50"), result.other), (say("Dense, p50"), result.dense)):
             spread = f"p95 {words.milliseconds(latency.p95)}"
-            st.metric(label, words.milliseconds(latency.p50), spread, delta_color="off", delta_arrow="off", border=True)
-        st.metric(
+            show_figure(label, words.milliseconds(latency.p50), spread)
+        show_figure(
             say("Speed-up"),
             f"{result.speedup:.2f}x",
             say("ceiling {ceiling}", ceiling=f"{result.settings.ceiling:.2f}x"),
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help=say(
+            help_text=say(
                 "Median over median, at equal precision, batch, length and threads, without padding on both sides."
             ),
         )
-        st.metric(
-            say("Share of ceiling"),
-            words.percent(result.share, 0),
-            say("{rounds} rounds", rounds=result.rounds),
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
+        show_figure(
+            say("Share of ceiling"), words.percent(result.share, 0), say("{rounds} rounds", rounds=result.rounds)
         )
     st.caption(gain_words(result))
     if result.disturbed:
@@ -171,11 +161,4 @@ def show_results(results: Sequence[LabResult]) -> None:
                 ),
             },
         )
-        st.download_button(
-            say("Download as CSV"),
-            to_csv(table),
-            file_name="chhatni-speed-lab.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        offer_table(say("Download as CSV"), lambda: table, "chhatni-speed-lab", "lab_csv", width="content")

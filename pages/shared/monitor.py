@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from engine import charts
-from engine.config import PruningConfig
+from engine import run_tables
 from engine.events import (
     BaselineMeasured,
     DataPrepared,
@@ -15,12 +14,13 @@ from engine.events import (
     RunStarted,
     StepLogged,
     SvmMeasured,
-    TeacherReady,
 )
+from engine.run_charts import fixed_cut_off, run_drawings
 from engine.runs import Run
 from engine.sentences import OWN_FORMAT, pruned_unit, svm_verdict
 from pages.shared import words
-from pages.shared.chart import show_chart
+from pages.shared.chart import show_moving
+from pages.shared.figure import show_figure
 from pages.shared.language import say
 from pages.shared.timeline import Timeline
 
@@ -77,10 +77,7 @@ def _preparing(run: Run, timeline: Timeline) -> str:
     if timeline.last(ModelLoaded) is None:
         return say("Loading the model")
     if timeline.last(BaselineMeasured) is None:
-        return say("Measuring an SVM on the same texts, and the dense baseline")
-    loaded = timeline.last(ModelLoaded)
-    if loaded is not None and loaded.distilling and timeline.last(TeacherReady) is None:
-        return say("Asking the teacher about every training text")
+        return say("Measuring the dense baseline")
     return say("First steps")
 
 
@@ -103,7 +100,7 @@ def show_result(run: Run, timeline: Timeline) -> None:
         return
     basis = ", ".join(f"{part.upper()} {basis_said(kind)}" for part, kind in sorted(result.energy_basis.items()))
     st.markdown(f"## {say('Dense and student')}")
-    st.dataframe(charts.result_frame(result), hide_index=True, width="stretch", key="live_result")
+    st.dataframe(run_tables.result_frame(result), hide_index=True, width="stretch", key="live_result")
     st.caption(
         say(
             "{time} · {energy} · {emissions} on the {country} grid ({grams:g} g/kWh) · energy: {basis}",
@@ -131,16 +128,16 @@ def show_metrics(run: Run, timeline: Timeline) -> None:
     baseline, sample = timeline.last(BaselineMeasured), timeline.last(EmissionsSampled)
     with st.grid(6, min_column_width=150, key="live_metrics"):
         epoch = "" if step is None else say("epoch {number:.2f}", number=step.epoch)
-        _metric(say("Loss"), "–" if step is None else f"{step.loss:.4f}", epoch)
+        show_figure(say("Loss"), "–" if step is None else f"{step.loss:.4f}", epoch)
         _accuracy(evaluated, baseline)
         _latency(evaluated, baseline)
         kept = "–" if step is None else words.percent(step.density)
-        _metric(say("{unit} kept", unit=pruned_unit(run.config.pruning)), kept, _goal(run))
+        show_figure(say("{unit} kept", unit=pruned_unit(run.config.pruning)), kept, _goal(run))
         speed = "–" if step is None else say("{number:,.0f} texts/s", number=step.texts_per_s)
         tokens = "" if step is None else say("{number:,.0f} tokens/s", number=step.tokens_per_s)
-        _metric(say("Throughput"), speed, tokens)
+        show_figure(say("Throughput"), speed, tokens)
         used = "–" if sample is None else words.scaled(1000 * sample.emissions_kg, "g")
-        _metric(
+        show_figure(
             say("Emissions (CO₂e)"),
             used,
             "" if sample is None else f"{words.energy(sample.energy_kwh)} · {sample.country}",
@@ -156,24 +153,15 @@ def _goal(run: Run) -> str:
     return say("goal {share}", share=goal)
 
 
-def fixed_cut_off(pruning: PruningConfig) -> bool:
-    """Tell whether a cut-off decides what stays, so that the density is found and not asked for."""
-    return pruning.method == "soft-cutoff" and pruning.cut_off is not None
-
-
-def _metric(label: str, value: str, note: str, *, help_text: str | None = None) -> None:
-    st.metric(label, value, note or None, delta_color="off", delta_arrow="off", border=True, help=help_text)
-
-
 def _accuracy(evaluated: Evaluated | None, baseline: BaselineMeasured | None) -> None:
     """Show validation accuracy beside the dense one, or that random weights have none."""
     if baseline is not None and baseline.measurement.accuracy is None:
         why = say("Not measured: the weights are random by design.")
-        _metric(say("Accuracy"), "–", say("random weights"), help_text=why)
+        show_figure(say("Accuracy"), "–", say("random weights"), help_text=why)
         return
     dense = "" if baseline is None else say("dense {value}", value=words.accuracy(baseline.measurement.accuracy))
     value = "–" if evaluated is None else words.accuracy(evaluated.measurement.accuracy)
-    _metric(say("Validation accuracy"), value, dense)
+    show_figure(say("Validation accuracy"), value, dense)
 
 
 def _latency(evaluated: Evaluated | None, baseline: BaselineMeasured | None) -> None:
@@ -186,45 +174,37 @@ def _latency(evaluated: Evaluated | None, baseline: BaselineMeasured | None) -> 
     elif baseline is not None:
         dense = words.milliseconds(baseline.measurement.latency_ms.p50)
     else:
-        _metric(label, own, "", help_text=about)
+        show_figure(label, own, "", help_text=about)
         return
-    _metric(label, own, say("dense {value}", value=dense), help_text=about)
+    show_figure(label, own, say("dense {value}", value=dense), help_text=about)
 
 
-def show_charts(timeline: Timeline) -> None:
-    """Draw the four charts that move, two a row."""
-    steps, evaluations = timeline.all(StepLogged), timeline.all(Evaluated)
-    baseline, samples = timeline.last(BaselineMeasured), timeline.all(EmissionsSampled)
-    left, right = st.columns(2)
-    with left:
-        chart_box(say("Loss"), charts.loss_chart(charts.loss_frame(steps)), "live_loss", timeline)
-    with right:
-        title = say("Validation accuracy")
-        if baseline is not None and baseline.measurement.accuracy is None:
-            with st.container(border=True, height="stretch"):
-                st.markdown(f"**{title}**")
-                st.caption(say("Not measured: random weights. This base serves to measure time and energy."))
-        else:
-            accuracy = charts.accuracy_frame(evaluations, baseline, timeline.last(SvmMeasured))
-            chart_box(title, charts.accuracy_chart(accuracy), "live_accuracy", timeline)
-    left, right = st.columns(2)
-    with left:
-        latency = charts.latency_chart(charts.latency_frame(evaluations))
-        chart_box(say("Latency, as if compacted now"), latency, "live_latency", timeline)
-    with right:
-        emissions = charts.emissions_chart(charts.emissions_frame(samples))
-        chart_box(say("Emissions and power ({basis})", basis=_basis(samples)), emissions, "live_co2", timeline)
-
-
-def chart_box(title: str, chart: charts.Chart, key: str, timeline: Timeline) -> None:
-    """Draw a chart under its title, once there is something to draw; that of a recording says so."""
-    marked = f" {replay_mark()}" if timeline.recorded else ""
-    with st.container(border=True, height="stretch"):
-        st.markdown(f"**{title}**{marked}")
-        if len(chart.data):  # axes without data have senseless numbers
-            show_chart(chart, key=key, alt_text=title)
-        else:
-            st.caption(say("Nothing to draw yet."))
+def show_charts(run: Run, timeline: Timeline) -> None:
+    """Draw the charts that move, two a row; those of a recording say so."""
+    pruning, samples = run.config.pruning, timeline.all(EmissionsSampled)
+    baseline, svm = timeline.last(BaselineMeasured), timeline.last(SvmMeasured)
+    drawings = run_drawings(pruning, timeline.all(StepLogged), timeline.all(Evaluated), samples, baseline, svm)
+    titles = {
+        "loss": say("Loss"),
+        "accuracy": say("Validation accuracy"),
+        "latency": say("Latency, as if compacted now"),
+        "emissions": say("Emissions and power ({basis})", basis=_basis(samples)),
+        "density": say("Density") if fixed_cut_off(pruning) else say("Density against its schedule"),
+        "load": say("Device load"),
+    }
+    random_weights = baseline is not None and baseline.measurement.accuracy is None
+    names = list(drawings)
+    for pair in zip(names[::2], names[1::2], strict=True):
+        for side, name in zip(st.columns(2), pair, strict=True):
+            with side, st.container(border=True, height="stretch"):
+                st.markdown(f"**{titles[name]}**{f' {replay_mark()}' if timeline.recorded else ''}")
+                draw, data = drawings[name]
+                if name == "accuracy" and random_weights:
+                    st.caption(say("Not measured: random weights. This base serves to measure time and energy."))
+                elif data.empty:
+                    st.caption(say("Nothing to draw yet."))
+                else:
+                    show_moving(draw, data, key=f"live_{name}", alt_text=titles[name])
 
 
 def basis_said(basis: str) -> str:

@@ -180,7 +180,7 @@ def _draw(recording: Recording) -> None:
     _show_controls(recording, playback, now)
     monitor.show_result(run, timeline)
     monitor.show_metrics(run, timeline)
-    monitor.show_charts(timeline)
+    monitor.show_charts(run, timeline)
     details.show_details(run, timeline, None)
 
 

@@ -157,7 +157,7 @@ def _keys() -> str:
         "N": say("Next step"),
         "B": say("Step back"),
         "S": say("Start the run that is set up on Prune"),
-        "P": f"{say('Replay')}: {say('Play')} / {say('Pause')}",
+        "P": f"{say('Replay')}: {say('Play')} / {say('Pause')} · {say('Run')}: {say('Stop')} / {say('Resume')}",
         "M": say("Change the language"),
         "X": say("End presenter mode"),
     }

@@ -8,15 +8,16 @@ import streamlit as st
 from engine.bases import base_shape, find_base
 from engine.config import PAPER_MODEL, RunConfig
 from engine.drawing import layers_chart, parts_chart
-from engine.emissions import recompute
 from engine.errors import CheckpointError
 from engine.estimates import estimate
+from engine.grids import recompute
 from engine.paper import SPEED_NOTE, row_of
 from engine.prediction import predict_shape
 from engine.runs import Run
 from engine.shapes import MURIL, Shape
 from pages.shared import words
 from pages.shared.chart import show_chart
+from pages.shared.figure import show_figure
 from pages.shared.language import say
 from pages.shared.understood import show_data
 
@@ -53,14 +54,11 @@ def show_shape(dense: Shape, config: RunConfig) -> None:
         _number(say("Parameters"), about + words.count(pruned.parameters), fewer, words.count(dense.parameters))
         _number(say("Size (fp32)"), about + words.size(pruned.size_bytes()), fewer, words.size(dense.size_bytes()))
         _number(say("FLOPs a text"), about + words.count(pruned.flops(tokens)), less, words.count(dense.flops(tokens)))
-        st.metric(
+        show_figure(
             say("Ceiling"),
             f"{about}{ceiling:.2f}x",
             say("{tokens} tokens", tokens=tokens),
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help=say(
+            help_text=say(
                 "Speed-up ceiling: dense FLOPs over pruned FLOPs, the most that structure alone can gain. "
                 "What is measured stays below it. Where only zeros appear in matrices of the same size, it is 1."
             ),
@@ -74,9 +72,7 @@ def show_shape(dense: Shape, config: RunConfig) -> None:
 
 def _number(label: str, value: str, fewer: float, dense: str) -> None:
     change = f"-{words.percent(fewer)}" if fewer > 0 else say("as dense")
-    st.metric(
-        label, value, change, delta_color="off", delta_arrow="off", border=True, help=say("Dense: {value}", value=dense)
-    )
+    show_figure(label, value, change, help_text=say("Dense: {value}", value=dense))
 
 
 def show_cost(config: RunConfig, runs: Sequence[Run]) -> None:

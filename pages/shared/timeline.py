@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
-from engine.events import Compacted, Evaluated, Event, RunStarted, StepLogged
+from engine.events import Event, RunStarted
+from engine.retelling import told_again
 from engine.store import RunStore
 
 E = TypeVar("E")
@@ -29,7 +30,8 @@ class Timeline:
         """Add events that come after those there are."""
         for event in events:
             if isinstance(event, RunStarted):
-                self._forget_after(event.resumed_at_step or 0)
+                for kind, told in self._events.items():
+                    self._events[kind] = [old for old in told if not told_again(old, event)]
             self._events.setdefault(type(event), []).append(event)
 
     def all(self, kind: type[E]) -> list[E]:
@@ -41,10 +43,3 @@ class Timeline:
         found = self._events.get(kind)
         newest = found[-1] if found else None
         return newest if isinstance(newest, kind) else None
-
-    def _forget_after(self, step: int) -> None:
-        """Drop steps that lie beyond the place a run goes on from: they are about to be done again."""
-        self._events[StepLogged] = [event for event in self.all(StepLogged) if event.step <= step]
-        self._events[Evaluated] = [event for event in self.all(Evaluated) if event.step <= step]
-        # a compaction is dated by the step it comes before; what went before the first one is not said again
-        self._events[Compacted] = [event for event in self.all(Compacted) if (event.step or 0) < max(1, step)]

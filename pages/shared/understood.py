@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from engine import charts
+from engine import run_tables
 from engine.config import DataConfig, RunConfig
 from engine.errors import ChhatniError
 from pages.shared import recipe, words
@@ -85,7 +85,7 @@ def _show_preview(found: "DataPreview") -> None:
             counts = {say("Label"): list(report.label_counts), say("Texts"): list(report.label_counts.values())}
             st.dataframe(counts, hide_index=True, width="stretch", height=240, key="data_labels")
         with right:
-            st.dataframe(charts.report_frame(report), hide_index=True, width="stretch", key="data_report")
+            st.dataframe(run_tables.report_frame(report), hide_index=True, width="stretch", key="data_report")
             st.caption(words.escape(found.lengths_said))
             if found.why_words:
                 st.caption(say("In words: {said}", said=words.escape(found.why_words)))

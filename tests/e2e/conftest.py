@@ -1,13 +1,14 @@
 """A studio and a browser window for every test; what a page is looked at for stands in `browser`."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.e2e.browser import WIDE, Scheme, chromium, launch, serve
+from tests.e2e.homes import seed_states
 
 
 @pytest.fixture
@@ -23,6 +24,15 @@ def empty_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("empty")
     with serve(folder / "home", folder / "studio.log") as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Serve a home with runs in every state; returns the address and the runs' ids by name."""
+    folder: Path = tmp_path_factory.mktemp("states")
+    ids = seed_states(folder / "home")
+    with serve(folder / "home", folder / "studio.log") as served:
+        yield served, ids
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,25 @@ def open_download(page: Page) -> None:
     expect(page.get_by_role("button", name="Page (HTML)")).to_be_visible()
 
 
+def open_manage(page: Page) -> None:
+    """Unfold what keeps the list of runs in order."""
+    page.get_by_role("button", name="Manage").click()
+    expect(page.get_by_role("button", name="Rename")).to_be_visible()
+
+
+def ask_delete(page: Page) -> None:
+    """Open the dialog that asks before a run is deleted."""
+    open_manage(page)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_text("This cannot be undone")).to_be_visible()
+
+
+def open_queue(page: Page) -> None:
+    """Unfold the runs that wait."""
+    page.get_by_text("Waiting runs:").click()
+    expect(page.get_by_role("button", name="Earlier").first).to_be_visible()
+
+
 def first_recording() -> str:
     """Return the name of a recording that ships with the studio."""
     return next(iter(recordings()))
@@ -113,6 +132,9 @@ def shots() -> list[Shot]:
         Shot("prune-marathi", "states", "/?lang=mr"),
         Shot("prune-presenter", "states", "/?present=1"),
         *(Shot(f"live-{state}", "states", f"/live?run={{{state}}}") for state in live),
+        Shot("live-manage", "states", "/live?run={done}", open_manage),
+        Shot("live-delete", "states", "/live?run={done}", ask_delete),
+        Shot("prune-queue", "states", "/", open_queue),
         Shot("live-marathi", "states", "/live?run={training}&lang=mr"),
         Shot("compare-done", "states", "/compare"),
         Shot("compare-selected", "states", "/compare?runs={done},{soft},{weights}&grid=NOR"),

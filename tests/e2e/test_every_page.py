@@ -1,15 +1,14 @@
 """Every page in a real browser, in both widths and both colour schemes: nothing breaks, nothing is cut, everybody can read it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import MINUTE, NARROW, SCHEMES, WIDE, faults, listen, paint, serve, settle
-from tests.e2e.homes import HOSTILE, address, seed_states
+from tests.e2e.browser import MINUTE, NARROW, SCHEMES, WIDE, faults, listen, paint, settle
+from tests.e2e.homes import HOSTILE, address
 
 pytestmark = pytest.mark.browser
 
@@ -32,15 +31,6 @@ PAGES = {
     "marathi": ("/live?run={training}&lang=mr", "थेट", "बातम्यांचे वर्गीकरण"),
     "presenter": ("/compare?present=1", "Compare", "3 of 5"),
 }
-
-
-@pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Serve a home with runs in every state; returns the address and the runs' ids by name."""
-    folder: Path = tmp_path_factory.mktemp("states")
-    ids = seed_states(folder / "home")
-    with serve(folder / "home", folder / "studio.log") as served:
-        yield served, ids
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,27 +1,17 @@
 """Inside in a real browser: a link opens a step, the slider and Play move the mask, and no chart is built anew."""
 
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import MINUTE, faults, listen, serve, settle
-from tests.e2e.homes import address, seed_states
+from tests.e2e.browser import MINUTE, faults, listen, settle
+from tests.e2e.homes import address
 
 pytestmark = pytest.mark.browser
 
 NAME = "अंतिम चाचणी"
-
-
-@pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Serve a home with runs in every state; returns the address and the runs' ids by name."""
-    folder: Path = tmp_path_factory.mktemp("states")
-    ids = seed_states(folder / "home")
-    with serve(folder / "home", folder / "studio.log") as served:
-        yield served, ids
 
 
 def test_the_mask_moves_step_by_step(seeded: tuple[str, Mapping[str, str]], page: Page) -> None:

@@ -10,31 +10,25 @@ from engine.events import (
     BaselineMeasured,
     Compacted,
     DataPrepared,
-    DataReport,
     EmissionsSampled,
-    EnergySplit,
     Evaluated,
     Event,
-    Latency,
-    Measurement,
     ModelLoaded,
     Notice,
     RunFailed,
     RunFinished,
-    RunResult,
     RunStarted,
     RunStopped,
-    SplitReport,
     StepLogged,
     SvmMeasured,
-    SvmReport,
-    VocabularyReport,
     VocabularyTrimmed,
 )
 from engine.prediction import predict_shape
-from engine.runs import Run, RunState
+from engine.records import DataReport, EnergySplit, Latency, Measurement, RunResult, SplitReport, SvmReport
+from engine.runs import ENDED, Run, RunState
 from engine.shapes import COMPACT
 from engine.store import RunStore
+from tests.engine.fake_training import VOCABULARY
 
 LABELS = ("Auto", "Bhakti", "Crime", "Education", "Fashion", "Health")
 REPORT = DataReport(
@@ -49,20 +43,10 @@ REPORT = DataReport(
     notes=("The text column was found by its name.",),
 )
 
+GONE = 2**22 - 3
+"""Id of a process that is not there."""
 SVM_ACCURACY = 0.75
 """Below what runs seeded with the usual accuracy reach."""
-
-VOCABULARY = VocabularyReport(
-    tokens_before=4000,
-    tokens_after=2500,
-    rows_before=4000,
-    parameters_saved=1500 * 256,
-    bytes_saved=4 * 1500 * 256,
-    unknown_before=0.001,
-    unknown_after=0.004,
-    texts_changed=0.12,
-    label_agreement=0.98,
-)
 
 
 def config(
@@ -264,7 +248,7 @@ def result(run_id: str, made: RunConfig, accuracy: float | None = 0.86) -> RunRe
 def seed_run(
     store: RunStore, made: RunConfig, state: RunState, *, total: int = 100, accuracy: float | None = 0.86, log: str = ""
 ) -> Run:
-    """Put one run of a state, with the events it would have, into the store; active ones live in this process."""
+    """Put one run of a state, with the events it would have, into the store; active ones live in this process, others nowhere."""
     run = store.create(made, "cpu")
     store.set_process(run, os.getpid(), process_created(os.getpid()))
     folder = store.home / "runs" / run.run_id
@@ -276,6 +260,8 @@ def seed_run(
     if state == "starting":
         return store.get(run.run_id)
     store.set_state(run.run_id, "training")
+    if state in ENDED:
+        store.set_process(run, GONE, 1.0)
     upto = total if state == "done" else int(0.6 * total)
     store.append(run.run_id, [*opening(made, total, accuracy), *steps(made, total, upto, accuracy)])
     if state == "stopping":

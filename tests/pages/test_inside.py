@@ -98,7 +98,7 @@ def test_numbers_are_those_of_the_picture(studio: Open, store: RunStore) -> None
     assert rows["Stay (%)"].tolist() == [50.0] * 4
     assert rows["Came back"].tolist() == [0] * 4
     assert "here the model was made smaller to what stays" in words_of(app)
-    assert app.get("download_button")
+    assert [bool(each.proto.deferred_file_id) for each in app.get("download_button")] == [True], "made when pressed"
 
 
 @pytest.mark.parametrize("state", ["queued", "starting"])

@@ -15,8 +15,9 @@ from tests.pages.seed import config, seed_run, steps
 
 
 def buttons(app: AppTest) -> set[str]:
-    """Return the labels of the buttons that act on a run; those that open a recording stand beside every run."""
-    return {button.label for button in app.button if not (button.key or "").startswith("watch_")}
+    """Return the labels of the buttons that act on a run; recordings and the upkeep of the list have buttons beside every run."""
+    upkeep = ("watch_", "rename", "archive", "delete")
+    return {button.label for button in app.button if not (button.key or "").startswith(upkeep)}
 
 
 def specification(app: AppTest, number: int) -> dict[str, Any]:
@@ -253,7 +254,7 @@ def test_resume_goes_through_jobs_and_an_error_is_shown(
 def test_clone_opens_prune_with_the_settings(studio: Open, store: RunStore) -> None:
     run = seed_run(store, config(0.75, True), "failed")
     app = studio("live", run=run.run_id)
-    app.button(key="clone").click().run()
+    app.button(key=f"clone_{run.run_id}").click().run()
     assert app.title[0].value == "Prune"
     assert app.session_state["level"] == "75 %"
     assert app.session_state["distillation.enabled"] is True

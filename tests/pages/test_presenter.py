@@ -5,8 +5,11 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from engine.runs import RunState
+from engine.store import RunStore
 from pages.shared import presenter
 from tests.pages.conftest import Open, everything
+from tests.pages.seed import config, seed_run
 
 pytestmark = pytest.mark.usefixtures("routed")
 
@@ -43,6 +46,19 @@ def presenter_size() -> int:
     from pages.shared.chart import LABELS
 
     return LABELS
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted"),
+    [("training", {"Stop": "p"}), ("stopped", {"Resume": "p"}), ("stopping", {}), ("queued", {}), ("done", {})],
+)
+def test_one_key_stops_a_run_and_resumes_it(
+    studio: Open, store: RunStore, state: RunState, wanted: dict[str, str]
+) -> None:
+    run = seed_run(store, config(0.5), state)
+    path = {"Back": "b", "Next": "n", "मराठी": "m", "End": "x"}
+    assert keys(studio("live", run=run.run_id, present="1")) == path | wanted
+    assert keys(studio("live", run=run.run_id)) == {}
 
 
 def test_next_and_back_walk_the_path_and_stop_at_its_ends(studio: Open) -> None:

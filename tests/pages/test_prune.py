@@ -460,3 +460,13 @@ def test_a_file_that_cannot_be_used_says_why_beside_the_preview(studio: Open, ho
     app.text_input(key="own_data").set_value(str(path)).run()
     assert len(app.error) == 1
     assert "one.csv" in app.error[0].value.replace("\\", "")
+
+
+def test_a_worker_is_kept_ready_while_somebody_is_about_to_start(
+    studio: Open, home: Path, kept_ready: list[Path]
+) -> None:
+    app = studio()
+    assert set(kept_ready) == {home}
+    asked = len(kept_ready)
+    app.switch_page("pages/compare.py").run()
+    assert len(kept_ready) == asked, "elsewhere nobody is"

@@ -79,16 +79,74 @@ def test_escaped_text_is_no_address_either(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd.csv", "C:\\x\\y.CSV", "मजकूर.csv", "a b;c.csv", ".csv", "x" * 300 + ".csv"]
+    "name",
+    [
+        *("../../etc/passwd.csv", "/etc/passwd.csv", "..", ".", "", "/", "C:\\x\\y.CSV", "\\\\host\\share\\y.csv"),
+        *(
+            "मजकूर.csv",
+            "a b;c.csv",
+            ".csv",
+            "x" * 300 + ".csv",
+            "x." + "y" * 5000,
+            "a\0b.csv",
+            "a\nb.csv",
+            "\x1b[2J.csv",
+        ),
+        *(
+            "․․/․․/x.csv",
+            "..／..／x.csv",
+            "..∕x.csv",
+            "x\u202evsc.exe",
+            "CON.csv",
+            "nul",
+            "-rf.csv",
+            "~root.csv",
+            "$(id).csv",
+        ),
+        *("%2e%2e%2fx.csv", "x.csv/..", "x.csv/", "\ud800.csv"),
+    ],
 )
 def test_uploads_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     path = keep_upload(tmp_path, name, b"text,label\n")
     assert path.parent == tmp_path / "uploads"
     assert path.read_bytes() == b"text,label\n"
     assert len(path.name) < 80
-    assert path.name.isascii()
+    assert re.fullmatch(r"[A-Za-z0-9_-]+\.[a-z0-9]+", path.name)
     assert keep_upload(tmp_path, name, b"text,label\n") == path
     assert keep_upload(tmp_path, name, b"other") != path
+
+
+def test_an_upload_follows_no_link_out_of_its_folder(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.csv"
+    outside.write_bytes(b"not to be touched")
+    kept = keep_upload(tmp_path / "home", "a.csv", b"text,label\n")
+    kept.unlink()
+    kept.symlink_to(outside)
+    assert keep_upload(tmp_path / "home", "a.csv", b"text,label\n") == kept
+    assert not kept.is_symlink()
+    assert kept.read_bytes() == b"text,label\n"
+    assert outside.read_bytes() == b"not to be touched"
+
+
+@pytest.mark.parametrize("asked", ["../../outside", "/etc/passwd\0"])
+@pytest.mark.parametrize(
+    ("page", "parameter"),
+    [("live", "run"), ("live", "replay"), ("prune", "clone"), ("prune", "clone_replay"), ("inside", "run")],
+)
+def test_an_address_leads_out_of_no_folder(
+    studio: Open, home: Path, monkeypatch: pytest.MonkeyPatch, page: str, parameter: str, asked: str
+) -> None:
+    read: list[str] = []
+    opened = Path.open
+
+    def noted(self: Path, *arguments: object, **options: object) -> object:
+        read.append(str(self))
+        return opened(self, *arguments, **options)  # type: ignore[call-overload]
+
+    (home.parent / "outside").mkdir(exist_ok=True)
+    monkeypatch.setattr(Path, "open", noted)
+    studio(page, **{parameter: asked})  # fails on any exception
+    assert not [path for path in read if asked.strip("\0") in path or "outside" in path]
 
 
 def test_the_server_listens_here_only_and_sends_nothing() -> None:

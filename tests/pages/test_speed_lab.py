@@ -8,9 +8,9 @@ from streamlit.testing.v1 import AppTest
 
 from engine import lab_memory, lab_process
 from engine.errors import JobError
-from engine.events import Latency
 from engine.lab import LabResult, LabSettings
 from engine.lab_process import Progress
+from engine.records import Latency
 from engine.store import RunStore
 from tests.pages.conftest import Open, everything
 from tests.pages.seed import config, seed_run
@@ -177,7 +177,7 @@ def test_a_press_measures_and_keeps_every_result(studio: Open, asked: list[LabSe
     assert table["Shape"].tolist() == ["6 layers", "FFN 1,536"]
     assert [each.other.layers for each in asked] == [12, 6]
     assert len(app.get("vega_lite_chart")) == 2
-    assert len(app.get("download_button")) == 1
+    assert [bool(each.proto.deferred_file_id) for each in app.get("download_button")] == [True], "made when pressed"
     app.button(key="lab_forget").click().run()
     assert not app.dataframe
 

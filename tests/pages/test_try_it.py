@@ -12,10 +12,11 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import engine
-from engine.calibration import unsure_below
+from engine.calibration import Calibration, unsure_below
 from engine.errors import CheckpointError, DataError
-from engine.events import CalibrationReport, Doubt
+from engine.records import CalibrationReport, Doubt
 from engine.store import RunStore
+from pages.shared import classify as file_classifying
 from pages.shared import topics
 from pages.shared.shading import legend, shaded
 from tests.pages.conftest import Open, everything
@@ -60,6 +61,7 @@ CALIBRATION = CalibrationReport(
     measured_on=2345,
     languages=("mr", "gom"),
     language_margin=6.5,
+    strange_within=0.345,
     sure=0.8,
     sure_accuracy=0.91,
 )
@@ -73,7 +75,7 @@ class Classifier:
     size_bytes = 8_000_000
     seen: list[str]
     latency_ms = 3.21
-    calibration: CalibrationReport | None = None
+    calibration: Calibration | None = None
     device = Device("cpu")
     weighed: list[tuple[str, str | None]]
     error = 0.001
@@ -95,7 +97,13 @@ class Classifier:
         return Prediction(text, label, 0.75, self.latency_ms, shares, len(text), len(text) > 32 * 512, windows, doubt)
 
 
-DOUBTED: dict[str, Doubt] = {"१२": "no letters", "हिन्दी": "other language", "ढढ": "low probability"}
+DOUBTED: dict[str, Doubt] = {
+    "१२": "no letters",
+    "हिन्दी": "other language",
+    "आणि आणि आणि आणि": "repetition",
+    "झिंबुळ": "unfamiliar",
+    "ढढ": "low probability",
+}
 
 
 def explain(model: Classifier, text: str, label: str | None) -> Saliency:
@@ -271,10 +279,42 @@ def test_a_file_becomes_a_table(
     assert given == [(".txt", lines.encode(), None)]
     assert not (home / "uploads").exists()
     assert "Read from [here](x)." in [element.value for element in app.text], "as plain text"
+    assert [bool(each.proto.deferred_file_id) for each in app.get("download_button")] == [True], "made when pressed"
     app.text_input(key="try_column").set_value("nothing").run()
     app.button(key="classify_file").click().run()
     assert "There is no column" in app.error[0].value
     assert not app.dataframe
+
+
+def test_a_file_that_is_stopped_keeps_what_is_done_and_goes_on(
+    studio: Open, models: dict[str, Classifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_classifying, "CHUNK", 2)
+    monkeypatch.setattr(file_classifying, "LIMIT_TEXTS", 5)
+    texts = ["क", "ख", "कप", "खप", "कम", "left out"]
+    asked: list[list[str]] = []
+
+    def classify(self: Classifier, part: list[str]) -> list[Prediction]:
+        if len(asked) == 1:
+            asked.append([])
+            st.stop()  # as a press on Stop does, between two parts
+        asked.append(part)
+        return [self._say(text) for text in part]
+
+    monkeypatch.setattr(Classifier, "classify", classify)
+    app = studio("try_it")
+    app.file_uploader[0].set_value(("texts.txt", "\n".join(texts).encode(), "text/plain")).run()
+    app.button(key="classify_file").click().run()
+    assert app.button(key="try_stop").label == "Stop"
+    app.run()
+    assert "Stopped: 2 of 5 texts are classified." in everything(app)
+    assert app.dataframe[0].value["Text"].tolist() == texts[:2]
+    app.button(key="try_go_on").click().run()
+    assert not app.exception
+    assert asked == [texts[:2], [], texts[2:4], texts[4:5]], "no text twice"
+    assert app.dataframe[0].value["Text"].tolist() == texts[:5]
+    assert "Stopped" not in everything(app)
+    assert "1 texts after the first 5 were left out" in everything(app)
 
 
 def html(app: AppTest) -> str:
@@ -292,7 +332,13 @@ def classified(app: AppTest, text: str) -> AppTest:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("१२", "holds no letters"), ("हिन्दी", "does not look like the language"), ("ढढ", "No topic is probable enough")],
+    [
+        ("१२", "holds no letters"),
+        ("हिन्दी", "does not look like the language"),
+        ("आणि आणि आणि आणि", "says the same words again and again"),
+        ("झिंबुळ", "unlike any this model was trained on"),
+        ("ढढ", "No topic is probable enough"),
+    ],
 )
 def test_a_doubtful_answer_is_no_topic(studio: Open, models: dict[str, Classifier], text: str, reason: str) -> None:
     app = classified(studio("try_it"), text)
@@ -313,10 +359,19 @@ def test_a_sure_answer_has_no_doubt(studio: Open, models: dict[str, Classifier])
 def test_the_rule_of_a_calibrated_model_is_told(
     studio: Open, models: dict[str, Classifier], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Classifier, "calibration", CALIBRATION)
+    monkeypatch.setattr(Classifier, "calibration", Calibration(CALIBRATION, None))
     said = everything(classified(studio("try_it"), "क"))
     assert f"below {100 * unsure_below(2):.0f} %" in said
-    for words in ("Marathi, Goan Konkani", "6.5 nats", "Temperature 1.37", "4.5 %", "12.3 %", "1,234", "2,345"):
+    for words in (
+        "Marathi, Goan Konkani",
+        "6.5 nats",
+        "more than 34.5 %",
+        "Temperature 1.37",
+        "4.5 %",
+        "12.3 %",
+        "1,234",
+        "2,345",
+    ):
         assert words in said
     assert "sure of 80.0 % of those test texts and right in 91.0 %" in said
     assert "not calibrated" not in said

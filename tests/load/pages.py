@@ -1,11 +1,6 @@
-"""How long pages take with 300 runs of 5,000 events, and with 20 people on one run: ``python -m tests.e2e.load``.
+"""How long pages take with 300 runs of 5,000 events: until the script has run and every chart is drawn."""
 
-Server and browser share the machine. "Settled" is from the request until the script has run and every chart is drawn.
-"""
-
-import argparse
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +11,10 @@ from streamlit.testing.v1 import AppTest
 
 from engine.home import REPOSITORY
 from tests.e2e import browser, homes
+from tests.load.machine import Figure, busy, middle_and_p95, tell
 
+PART = "300 runs"
+RUNS, EVENTS = 300, 5000
 PAGES = {
     "Prune": "/",
     "Live, done": "/live?run={done}",
@@ -75,28 +73,17 @@ def by_script(home: Path, name: str, path: str, ids: Mapping[str, str], times: i
     return [seconds(app.run) for _ in range(times)]
 
 
-def row(name: str, *figures: list[float]) -> str:
-    """Write the medians and the worst of each list as a row of a table, in seconds."""
-    cells = [f"{statistics.median(each):.2f} ({max(each):.2f})" if each else "" for each in figures]
-    return f"| {name} | {' | '.join(cells)} |"
-
-
-def main() -> None:
-    """Measure and print two tables: median and worst, in seconds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=300)
-    parser.add_argument("--events", type=int, default=5000)
-    parser.add_argument("--windows", type=int, default=20)
-    parser.add_argument("--times", type=int, default=5)
-    asked = parser.parse_args()
+def measure(times: int = 5) -> list[Figure]:
+    """Open every page in a browser, by its address and through the navigation, and run its script alone."""
     path = browser.chromium()
     if path is None:
-        raise SystemExit("Chromium is needed and was not found: install it, or name it in CHHATNI_CHROMIUM.")
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        return [Figure(PART, "pages", None, "", "needs Chromium, which was not found")]
+    tell(f"{PART}: writing {RUNS} runs of about {EVENTS:,} events")
+    found: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="chhatni-load-") as scratch, sync_playwright() as playwright:
         home = Path(scratch) / "home"
-        ids = homes.seed_many(home, asked.runs, asked.events)
+        ids = homes.seed_many(home, RUNS, EVENTS)
         size = (home / "runs.db").stat().st_size / 1e6
-        print(f"{asked.runs} runs of about {asked.events} events ({size:.0f} MB), load average {os.getloadavg()}")
         window = browser.launch(playwright, path)
         page = window.new_page()
         page.goto("about:blank")
@@ -104,28 +91,19 @@ def main() -> None:
         with browser.serve(home, Path(scratch) / "log") as address:
             healthy = time.perf_counter() - begun
             first = by_address(page, address)
-            print(f"server answers after {healthy:.2f} s, first page settled {healthy + first:.2f} s after its start")
-            print("| Page | settled, by address | settled, by navigation | script alone |\n|---|---|---|---|")
+            found.append(Figure(PART, "server answers after", healthy, "s", f"{size:.0f} MB; {busy()}"))
+            found.append(Figure(PART, "first page drawn after the server's start", healthy + first, "s"))
             for name, where in PAGES.items():
+                tell(f"{PART}: {name}")
                 target = address + homes.address(where, ids)
                 by_address(page, target)
-                opened = [by_address(page, target) for _ in range(asked.times)]
+                found += middle_and_p95(PART, f"{name}: by address", [by_address(page, target) for _ in range(times)])
                 clicked = []
-                for _ in range(asked.times if name in LINKS else 0):
+                for _ in range(times if name in LINKS else 0):
                     by_click(page, "Speed lab" if name != "Speed lab" else "Prune")
                     clicked.append(by_click(page, name))
-                alone = by_script(home, name, where, ids, asked.times)
-                print(row(name, opened, clicked, alone), flush=True)
-            print(f"load average {os.getloadavg()}; now {asked.windows} windows on the run that goes on")
-            for _ in range(asked.windows):
-                window.new_context().new_page().goto(address + homes.address(PAGES["Live, running"], ids))
-            print(f"| Page | settled, by address, {asked.windows} windows on one run |\n|---|---|")
-            for name, where in PAGES.items():
-                target = address + homes.address(where, ids)
-                print(row(name, [by_address(page, target) for _ in range(asked.times)]), flush=True)
-            print(f"load average {os.getloadavg()}")
+                if clicked:
+                    found += middle_and_p95(PART, f"{name}: by navigation", clicked)
+                found += middle_and_p95(PART, f"{name}: script alone", by_script(home, name, where, ids, times))
         window.close()
-
-
-if __name__ == "__main__":
-    main()
+    return [*found, Figure(PART, "load at the end", os.getloadavg()[0], "", busy())]
