@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from engine.charts import ACCENT, PADDING, Chart, axis, frame
-from engine.events import Doubt
+from engine.records import Doubt
 from engine.sentences import DOUBTS
 
 UNSURE = "(not sure)"

@@ -18,8 +18,8 @@ from engine.bench_settings import BenchSettings
 from engine.config import DataConfig
 from engine.data import batches, load_data
 from engine.evaluation import collate, count_flops, measure_latency
-from engine.events import Latency
 from engine.model import load_tokenizer
+from engine.records import Latency
 from engine.shapes import COMPACT
 from engine.timing import Work, spread, time_in_turns
 from engine.tokenization import encode, learn_tokenizer

@@ -99,7 +99,7 @@ def random_texts(
 
 
 class TrainingStep:
-    """Forward, backward, clipping and AdamW on one batch, as in training.py but for Accelerate, whose share is the same for all."""
+    """Forward, backward, clipping and AdamW on one batch, as in loop.py but for Accelerate, whose share is the same for all."""
 
     def __init__(self, model: BertForSequenceClassification, config: RunConfig, precision: str) -> None:
         self.model = model.train()

@@ -119,6 +119,7 @@ def _throughput(section: Result) -> list[Table]:
         *("shape", "precision", "batch", "tokens", "p50 ms a step", "tokens/s", "TFLOP/s", "of the peak"),
         "Wh for 1,000 texts",
         title="Training throughput, and the energy of classifying",
+        caption=f"The peak is the maker's figure: {section['peak_source']}" if section["peak_source"] else None,
     )
     for row in section["rows"]:
         energy, step = row["energy_kwh_per_1000_texts"], row["step_ms"]

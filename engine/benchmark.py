@@ -34,8 +34,6 @@ from engine.precision import choose_precision
 from engine.preparation import choose_device, device_name
 from engine.vocabulary_demo import vocabulary_report
 
-__all__ = ["BenchSettings", "run_bench"]
-
 GIT_WITHIN_S = 10.0
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from engine.columns import LABEL_NAMES
 from engine.devanagari import repair, spell
-from engine.events import SplitReport
+from engine.records import SplitReport
 
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 """Soft hyphen, zero-width space, both joiners, word joiner and byte order mark: no text where they stand alone."""
@@ -32,7 +32,11 @@ def normalise(text: str) -> str:
 
     Wrongly decoded Devanagari is restored (`engine.devanagari`); everything else is Unicode NFC.
     """
-    return " ".join(spell(repair(text)).split())
+    return _spelled(repair(text))
+
+
+def _spelled(repaired: str) -> str:
+    return " ".join(spell(repaired).split())
 
 
 def clean(parts: Mapping[str, Part]) -> tuple[dict[str, Cleaned], dict[str, SplitReport], int]:
@@ -60,7 +64,8 @@ def _clean_part(part: Part, first_labels: dict[str, str], conflicting: set[str])
     headers = empty_texts = empty_labels = duplicates = leaked = repaired = 0
     columns = normalise(part.text_column), normalise(part.label_column)
     for raw, label in zip(part.texts, map(normalise, part.labels), strict=True):
-        text = normalise(raw)
+        restored = repair(raw)
+        text = _spelled(restored)
         if _is_header(text, label, *columns):
             headers += 1
         elif not text.strip(_INVISIBLE):
@@ -76,7 +81,7 @@ def _clean_part(part: Part, first_labels: dict[str, str], conflicting: set[str])
         else:
             first_labels[text] = label
             here.add(text)
-            repaired += repair(raw) != raw
+            repaired += restored != raw
             kept.texts.append(text)
             kept.labels.append(label)
     report = SplitReport(

@@ -9,10 +9,11 @@ from pandas.io.formats.style import Styler
 
 from engine.charts import frame, thin
 from engine.config import METHODS
-from engine.emissions import recompute
 from engine.estimates import break_even
-from engine.events import Evaluated, RunResult, StepLogged
+from engine.events import Evaluated, StepLogged
+from engine.grids import recompute
 from engine.paper import TABLE
+from engine.records import RunResult
 from engine.runs import Run, StoredEvent
 from engine.sentences import svm_rivals
 
@@ -39,7 +40,7 @@ def runs_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
         row: dict[str, object] = {
             "Run": run.run_id,
             "Title": run.title,
-            "State": run.state,
+            "State": f"{run.state}, archived" if run.archived else run.state,
             "Setting": config.recipe,
             "Method": METHODS[config.pruning.method] if config.pruning.level else "",
             "Base": config.model.base,
@@ -60,6 +61,8 @@ def runs_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataFrame:
     return table.astype(numbers | {"Maximum steps": "float64"})
 
 
+LONGEST_LABEL = 28
+"""Letters of a run's own name in a chart, which has little room beside its axis."""
 _SETTING_COLUMNS = ("Run", "Title", "State", "Setting", "Method", "Base", "Dataset", "Started")
 _LOOP_COLUMNS = ("Epochs", "Maximum steps", "Batch size", "Maximum length (tokens)", "Seed")
 _TEXT_RESULTS = ("Device", "Precision", "Grid", "Format")
@@ -199,8 +202,10 @@ def emissions_frame(runs: Sequence[Run], country: str | None = None) -> pd.DataF
 
 
 def label_of(run: Run) -> str:
-    """Name a run shortly: its setting and the end of its id."""
-    return f"{run.config.recipe} · {run.run_id[-4:]}"
+    """Name a run shortly: the name it was given, or else its setting, and the end of its id."""
+    name = run.config.name
+    short = name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1].rstrip()}…"
+    return f"{short or run.config.recipe} · {run.run_id[-4:]}"
 
 
 def curves_frame(curves: Mapping[str, Sequence[Evaluated | StepLogged]], limit: int = 200) -> pd.DataFrame:

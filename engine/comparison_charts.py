@@ -34,20 +34,18 @@ def speed_chart(data: pd.DataFrame) -> Chart:
 
 def emissions_chart(data: pd.DataFrame) -> Chart:
     """Draw one bar a run: emissions of the whole run."""
-    y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=220))
     x = alt.X("grams:Q", title="Emissions of the run (g CO₂e)", axis=axis())
     tooltip = [
         alt.Tooltip("run:N", title="Run"),
         alt.Tooltip("energy:Q", title="Energy (Wh)", format=".4f"),
         alt.Tooltip("grams:Q", title="Emissions (g CO₂e)", format=".5f"),
     ]
-    bars: alt.Chart = alt.Chart(data).mark_bar(color=ACCENT, cornerRadiusEnd=2).encode(x, y, tooltip=tooltip)
+    bars: alt.Chart = alt.Chart(data).mark_bar(color=ACCENT, cornerRadiusEnd=2).encode(x, _runs_down(), tooltip=tooltip)
     return bars.properties(height=alt.Step(22), padding=PADDING)
 
 
 def parameters_chart(data: pd.DataFrame) -> Chart:
     """Draw one bar a run: the student's parameters, with the dense model's as a tick."""
-    y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=220))
     x = alt.X("parameters:Q", title="Parameters (millions); tick: dense model", axis=axis())
     tooltip = [
         alt.Tooltip("run:N", title="Run"),
@@ -55,11 +53,17 @@ def parameters_chart(data: pd.DataFrame) -> Chart:
         alt.Tooltip("dense:Q", title="Dense model (M)", format=",.3f"),
     ]
     base = alt.Chart(data)
+    y = _runs_down()
     bars = base.mark_bar(color=ACCENT, cornerRadiusEnd=2).encode(x, y, tooltip=tooltip)
     ticks = base.mark_tick(color=MUTED, thickness=3).encode(
         alt.X("dense:Q", title="Parameters (millions); tick: dense model"), y, tooltip=tooltip
     )
     return alt.layer(bars, ticks).properties(height=alt.Step(22), padding=PADDING)
+
+
+def _runs_down() -> alt.Y:
+    """Return the axis of charts with one bar a run, in the order of the data."""
+    return alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=220))
 
 
 def curves_chart(data: pd.DataFrame, title: str) -> Chart:

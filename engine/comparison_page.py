@@ -1,5 +1,6 @@
 """Finished runs side by side as one page of HTML to keep or pass on, and the charts of Compare by title; all pure."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -7,8 +8,8 @@ import pandas as pd
 
 from engine import comparison, comparison_charts, html_page, sweep
 from engine.charts import Chart
-from engine.emissions import countries, grid_intensity
 from engine.events import Evaluated, RunStarted, StepLogged
+from engine.grids import countries, grid_intensity
 from engine.paper import CITATION, SPEED_NOTE
 from engine.report_page import HOW_MEASURED, last_part, licence_of, settings_of, versions_of
 from engine.runs import Run
@@ -48,7 +49,7 @@ def comparison_drawings(
             drawn[f"{title.partition(' (')[0]} over the run"] = _curves(data, title)
     if rates is not None and len(rates[0]):
         for quantity, (title, _) in sweep.QUANTITIES.items():
-            drawn[f"{title.partition(' (')[0]} against pruning rate"] = _rates(rates, quantity)
+            drawn[f"{re.split('[,(]', title)[0].rstrip()} against pruning rate"] = _rates(rates, quantity)
     return drawn
 
 

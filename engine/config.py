@@ -136,7 +136,7 @@ class TrainingConfig(Part):
     """Ends training after this many optimizer steps, whatever ``epochs`` says."""
     batch_size: Annotated[int, Field(ge=1, le=4096, title="Batch size")] = 32
     learning_rate: Annotated[float | None, Field(gt=0, le=1, title="Learning rate")] = None
-    """Peak rate of AdamW; None takes the default for the base model's width (`training.default_learning_rate`)."""
+    """Peak rate of AdamW; None takes the default for the base model's width (`optimization.default_learning_rate`)."""
     weight_decay: Annotated[float, Field(ge=0, le=1, title="Weight decay")] = 0.01
     warmup_share: Annotated[float, Field(ge=0, le=1, title="Learning-rate warm-up")] = 0.1
     """Share of all steps over which the learning rate rises from 0; afterwards it falls linearly to 0."""
@@ -224,20 +224,6 @@ class RunConfig(Part):
         base = self.model.base
         short = Path(base).name if "/" in base or "\\" in base else base
         return self.name or f"{self.recipe}, {short}"
-
-
-LEVELS = (0.0, 0.25, 0.5, 0.75)
-"""The pruning levels of the paper's Table I; 0 is the baseline."""
-
-
-def recipes() -> dict[str, dict[str, Any]]:
-    """Return the named presets as partial configs, in the order of the paper's Table I."""
-    presets: dict[str, dict[str, Any]] = {}
-    for distil in (False, True):
-        for level in LEVELS:
-            part = {"pruning": {"final_density": 1.0 - level}, "distillation": {"enabled": distil}}
-            presets[RunConfig.model_validate(part).recipe] = part
-    return presets
 
 
 _BOUNDS = {

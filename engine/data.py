@@ -18,9 +18,9 @@ from engine.columns import SPLIT_NAMES, Columns, find_columns, find_text_column,
 from engine.config import MAHANEWS, DataConfig
 from engine.encodings import decode
 from engine.errors import DataError
-from engine.events import DataReport, SplitReport
 from engine.mahanews import LICENCE_NOTE, count_note, fetch
 from engine.reading import Table, read_bytes, read_table
+from engine.records import DataReport, SplitReport
 from engine.splitting import SPLITS, check_labels, check_not_empty, cut_missing, listed
 
 STARTER = Path(__file__).resolve().parent.parent / "assets" / "corpus" / "corpus.csv"

@@ -12,7 +12,7 @@ from engine.bases import find_base
 from engine.config import DataConfig
 from engine.data import load_data
 from engine.errors import CheckpointError
-from engine.events import DataReport
+from engine.records import DataReport
 
 SAMPLE = 20_000
 """Training texts whose length is looked at; of more, every so many-th one."""

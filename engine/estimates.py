@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.config import RunConfig
-from engine.events import RunResult
+from engine.records import RunResult
 
 
 class FinishedRun(Protocol):
-    """What an estimate needs of a run; `engine.store.Run` has it."""
+    """What an estimate needs of a run; `engine.runs.Run` has it."""
 
     @property
     def run_id(self) -> str: ...

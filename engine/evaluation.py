@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
 from engine.data import batches
-from engine.events import Latency, Measurement
+from engine.records import Latency, Measurement
 from engine.timing import spread, time_in_turns
 
 

@@ -2,13 +2,16 @@
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 import pandas as pd
 
+from engine.dotted import dotted
 from engine.runs import StoredEvent
+
+Table = pd.DataFrame
+"""What `to_csv` writes; so those who only pass tables on need not know how they are made."""
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
@@ -42,7 +45,7 @@ def events_frame(events: Iterable[StoredEvent]) -> pd.DataFrame:
     """
     rows = []
     for stored in events:
-        values = dict(_leaves(stored.event.model_dump(mode="json")))
+        values = {name: _cell(value) for name, value in dotted(stored.event.model_dump(mode="json")).items()}
         rows.append({"seq": stored.seq, "at": _moment(stored.at), "kind": values.pop("kind")} | values)
     return pd.DataFrame(rows, columns=None if rows else ["seq", "at", "kind"])
 
@@ -62,12 +65,8 @@ def _moment(unix_seconds: float) -> str:
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+def _cell(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def _neutral(value: object) -> object:

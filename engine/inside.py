@@ -6,9 +6,11 @@ for unit j, so that comparing two frames costs next to nothing.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from engine.events import Compacted, Event, LayerMask, MaskMoved, ModelLoaded, RunStarted, ScoreCounts
+from engine.events import Compacted, Event, MaskMoved, ModelLoaded
+from engine.records import LayerMask, ScoreCounts
+from engine.retelling import settled
 
 KINDS = ("run_started", "model_loaded", "mask_moved", "compacted")
 """The events that a replay is made of."""
@@ -53,58 +55,33 @@ class Frame:
     """Whether the model was made smaller to this."""
 
 
-@dataclass
-class _Told:
-    """What a run has said of its mask so far, by step, without what a resumed run says twice."""
-
-    loaded: ModelLoaded | None = None
-    pictures: dict[int, MaskMoved] = field(default_factory=dict)
-    compactions: dict[int, Compacted] = field(default_factory=dict)
-
-    def hear(self, event: Event) -> None:
-        """Take note of one event."""
-        if isinstance(event, RunStarted):
-            self._forget_from(event.resumed_at_step)
-        elif isinstance(event, ModelLoaded):
-            self.loaded = event
-        elif isinstance(event, MaskMoved):
-            self.pictures[event.step] = event
-        elif isinstance(event, Compacted):
-            last = self.loaded.total_steps if self.loaded else 0
-            self.compactions[last if event.step is None else event.step] = event
-
-    def _forget_from(self, step: int | None) -> None:
-        """Drop what is about to be done again; None where the run starts over."""
-        if step is None:
-            self.pictures.clear()
-            self.compactions.clear()
-            return
-        # both are dated by the step they come before; what went before the first step is not said again
-        self.pictures = {at: event for at, event in self.pictures.items() if at < step}
-        self.compactions = {at: event for at, event in self.compactions.items() if at < max(1, step)}
-
-
 def replay(events: Iterable[Event]) -> list[Frame]:
     """Return the frames of a run in order, the base first; none before its model is loaded."""
-    told = _Told()
-    for event in events:
-        told.hear(event)
-    if told.loaded is None:
+    told = settled(events)
+    loaded = next((event for event in reversed(told) if isinstance(event, ModelLoaded)), None)
+    if loaded is None:
         return []
-    base = _base(told.loaded, told.pictures.values())
-    named = {step for step, event in told.compactions.items() if event.kept_neurons}
+    pictures = {event.step: event for event in told if isinstance(event, MaskMoved)}
+    compactions = {_moment(event, loaded): event for event in told if isinstance(event, Compacted)}
+    base = _base(loaded, pictures.values())
+    named = {step for step, event in compactions.items() if event.kept_neurons}
     frames = [Frame(0, tuple(base.values()))]
-    for step in sorted(named | told.pictures.keys()):
-        if step in told.pictures:
-            event = told.pictures[step]
+    for step in sorted(named | pictures.keys()):
+        if step in pictures:
+            event = pictures[step]
             states = {mask.layer: _state(mask) for mask in event.layers}
             density = event.density
         else:
-            states = _outcome(base, told.compactions[step])
+            states = _outcome(base, compactions[step])
             density = _share(states.values(), base.values())
         layers = tuple(states.get(number, _dropped(state)) for number, state in base.items())
-        frames.append(Frame(step, layers, density, compacted=step in told.compactions))
+        frames.append(Frame(step, layers, density, compacted=step in compactions))
     return frames
+
+
+def _moment(event: Compacted, loaded: ModelLoaded) -> int:
+    """Return the step that a compaction comes before; the oldest runs do not say, and did it at the end."""
+    return loaded.total_steps if event.step is None else event.step
 
 
 def _base(loaded: ModelLoaded, pictures: Iterable[MaskMoved]) -> dict[int, LayerState]:
@@ -154,7 +131,7 @@ def _bits(units: Iterable[int]) -> int:
 
 
 def unpack(text: str) -> int:
-    """Read a set of units as `events.LayerMask` stores it; bit j stands for unit j."""
+    """Read a set of units as `records.LayerMask` stores it; bit j stands for unit j."""
     return int.from_bytes(bytes.fromhex(text), "little")
 
 

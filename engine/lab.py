@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from engine.bases import STARTER
 from engine.devices import lock_name
 from engine.errors import ConfigError
-from engine.events import Latency
 from engine.precision import choose_precision, native_bf16
+from engine.records import Latency
 from engine.runs import Run
 from engine.shapes import COMPACT, MURIL, Shape, read_shape
 

@@ -1,11 +1,13 @@
 """Whether two shapes fit into memory beside each other: an estimate of the need against what is free; without torch."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pynvml  # type: ignore[import-untyped]
 
+from engine.devices import driver
 from engine.errors import ConfigError
 from engine.lab import LabSettings
 from engine.shapes import Shape
@@ -58,17 +60,10 @@ def free_gpu_bytes(device: str) -> int | None:
     """Return the free memory of ``cuda:N``, or None where the driver does not tell or gives out other numbers than torch."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") is not None:
         return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
+    with suppress(pynvml.NVMLError), driver():
         handle = pynvml.nvmlDeviceGetHandleByIndex(int(device.partition(":")[2] or 0))
         return int(pynvml.nvmlDeviceGetMemoryInfo(handle).free)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+    return None
 
 
 def check_memory(settings: LabSettings) -> None:

@@ -12,9 +12,9 @@ from engine.config import RunConfig
 from engine.data import load_data
 from engine.devices import gpu_count, lock_name
 from engine.errors import CheckpointError, ConfigError, JobError
-from engine.events import DataReport
 from engine.grids import grid_intensity
 from engine.precision import choose_precision
+from engine.records import DataReport
 
 MARGIN_BYTES = 200_000_000
 """Left free beyond what the run itself will write."""

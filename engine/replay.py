@@ -23,8 +23,9 @@ from pydantic import Field, ValidationError
 
 from engine.config import RunConfig
 from engine.errors import ChhatniError, DataError, JobError
-from engine.events import Event, ModelLoaded, Record, RunFinished, RunResult, RunStarted, StepLogged
+from engine.events import Event, ModelLoaded, RunFinished, RunStarted, StepLogged
 from engine.home import REPOSITORY, default_home
+from engine.records import Record, RunResult
 from engine.runs import Run, StoredEvent
 from engine.storage import replace_file
 from engine.store import RunStore

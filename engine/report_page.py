@@ -1,12 +1,14 @@
 """A run as one page of HTML to keep or pass on: what was done, what came out, how each figure was obtained; all pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from engine import charts, html_page
-from engine.config import MAHANEWS, RunConfig
+from engine import html_page, run_tables
+from engine.charts import Chart
+from engine.config import MAHANEWS, PruningConfig, RunConfig
+from engine.dotted import dotted
 from engine.events import (
     BaselineMeasured,
     Compacted,
@@ -16,7 +18,6 @@ from engine.events import (
     Event,
     ModelLoaded,
     Notice,
-    RunResult,
     RunStarted,
     StepLogged,
     SvmMeasured,
@@ -24,6 +25,9 @@ from engine.events import (
 )
 from engine.mahanews import LICENCE_NOTE
 from engine.paper import CITATION, row_of
+from engine.records import RunResult
+from engine.retelling import settled
+from engine.run_charts import draw_run, fixed_cut_off
 from engine.runs import Run
 from engine.sentences import OWN_FORMAT, svm_found, svm_verdict, vocabulary_kept, what_went
 
@@ -50,7 +54,7 @@ def run_page(run: Run, events: Sequence[Event], written: datetime | None = None)
         *_failure(run),
         *(_outcome(run, run.result) if run.result is not None else ()),
         html_page.heading("The run in charts"),
-        html_page.drawings(run_charts(told)),
+        html_page.drawings(run_charts(told, run.config.pruning)),
         *_notes(told),
         html_page.heading("Settings"),
         html_page.settings(list(settings_of(run.config).items())),
@@ -58,49 +62,26 @@ def run_page(run: Run, events: Sequence[Event], written: datetime | None = None)
     return html_page.document(run.title, parts, written or datetime.now().astimezone())
 
 
-def settled(events: Sequence[Event]) -> list[Event]:
-    """Return a run's events without the steps that a resumed run has done again."""
-    kept: list[Event] = []
-    for event in events:
-        if isinstance(event, RunStarted) and kept:
-            step = event.resumed_at_step or 0
-            kept = [old for old in kept if not _undone(old, step)]
-        kept.append(event)
-    return kept
-
-
-def _undone(event: Event, step: int) -> bool:
-    if isinstance(event, Compacted):  # it is dated by the step it comes before
-        return (event.step or 0) >= max(1, step)
-    return isinstance(event, StepLogged | Evaluated) and event.step > step
-
-
-def run_charts(told: Sequence[Event]) -> dict[str, charts.Chart]:
+def run_charts(told: Sequence[Event], pruning: PruningConfig) -> dict[str, Chart]:
     """Return the charts of a run by title; those it has nothing for are left out.
 
     Args:
         told: its events as `settled` returns them.
+        pruning: what it was asked to prune.
     """
     steps, evaluations, samples = _all(told, StepLogged), _all(told, Evaluated), _all(told, EmissionsSampled)
     baseline, svm = _last(told, BaselineMeasured), _last(told, SvmMeasured)
-    accuracy = charts.accuracy_frame(evaluations, baseline, svm)
-    load = charts.telemetry_frame(samples)
-    drawn: dict[str, charts.Chart] = {}
-    if steps:
-        drawn["Loss"] = charts.loss_chart(charts.loss_frame(steps))
-    if len(accuracy):
-        drawn["Validation accuracy"] = charts.accuracy_chart(accuracy)
-    if evaluations:
-        drawn["Latency, as if compacted now"] = charts.latency_chart(charts.latency_frame(evaluations))
-    if samples:
-        drawn[f"Emissions and power ({basis_words(samples[-1])})"] = charts.emissions_chart(
-            charts.emissions_frame(samples)
-        )
-    if steps:
-        drawn["Density against its schedule"] = charts.density_chart(charts.density_frame(steps))
-    if len(load):
-        drawn["Device load"] = charts.telemetry_chart(load)
-    return drawn
+    basis = f" ({basis_words(samples[-1])})" if samples else ""
+    titles = {
+        "loss": "Loss",
+        "accuracy": "Validation accuracy",
+        "latency": "Latency, as if compacted now",
+        "emissions": f"Emissions and power{basis}",
+        "density": "Density" if fixed_cut_off(pruning) else "Density against its schedule",
+        "load": "Device load",
+    }
+    drawn = draw_run(pruning, steps, evaluations, samples, baseline, svm)
+    return {titles[name]: chart for name, chart in drawn.items() if chart is not None}
 
 
 def basis_words(sample: EmissionsSampled) -> str:
@@ -111,7 +92,13 @@ def basis_words(sample: EmissionsSampled) -> str:
 
 def settings_of(config: RunConfig) -> dict[str, str]:
     """Return every setting by its dotted name; of a file or folder only the last part of its path."""
-    return dict(_settings(config.model_dump(mode="json")))
+    return {name: _setting(value) for name, value in dotted(config.model_dump(mode="json")).items()}
+
+
+def _setting(value: object) -> str:
+    if value is None or value == "":
+        return "not set"
+    return last_part(value) if isinstance(value, str) else str(value)
 
 
 def versions_of(started: RunStarted | None) -> str:
@@ -122,16 +109,6 @@ def versions_of(started: RunStarted | None) -> str:
 def licence_of(config: RunConfig) -> str:
     """Return the terms of the texts, where they are known."""
     return LICENCE_NOTE if config.data.source in MAHANEWS else ""
-
-
-def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _settings(value, f"{prefix}{name}.")
-        elif value is None or value == "":
-            yield f"{prefix}{name}", "not set"
-        else:
-            yield f"{prefix}{name}", last_part(value) if isinstance(value, str) else str(value)
 
 
 def last_part(text: str) -> str:
@@ -179,7 +156,7 @@ def _failure(run: Run) -> Iterator[str]:
 
 def _outcome(run: Run, result: RunResult) -> Iterator[str]:
     yield html_page.heading("Dense and student")
-    yield html_page.table(charts.result_frame(result))
+    yield html_page.table(run_tables.result_frame(result))
     energy = ", ".join(f"{part.upper()} {kind}" for part, kind in sorted(result.energy_basis.items()))
     yield html_page.paragraph(
         f"Energy {1000 * result.energy_kwh:.4g} Wh ({energy}); emissions {1000 * result.emissions_kg:.4g} g CO₂e (estimated) "
@@ -214,7 +191,7 @@ def _notes(told: Sequence[Event]) -> Iterator[str]:
         yield from map(html_page.paragraph, lines)
     if prepared is not None:
         yield html_page.heading("Data: what cleaning did")
-        yield html_page.table(charts.report_frame(prepared.report))
+        yield html_page.table(run_tables.report_frame(prepared.report))
         yield from (html_page.paragraph(note, "soft") for note in prepared.report.notes)
 
 

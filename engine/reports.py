@@ -18,15 +18,14 @@ from engine.events import (
     Compacted,
     Evaluated,
     Event,
-    Measurement,
     ModelLoaded,
     Notice,
-    RunResult,
     RunStarted,
     StepLogged,
     SvmMeasured,
     VocabularyTrimmed,
 )
+from engine.records import Measurement, RunResult
 from engine.runs import ACTIVE, Run
 from engine.sentences import DOUBTS, OWN_FORMAT, calibration_found, svm_found, svm_verdict, vocabulary_kept, what_went
 from engine.store import RunStore
@@ -71,7 +70,7 @@ def follow(store: RunStore, run: Run) -> Run:
                 if run.state not in ACTIVE:
                     return run
                 if run.state == "queued":
-                    progress.update(task, description=f"queued behind {jobs.position(store, run.run_id)}")
+                    progress.update(task, description=_queued(store, run))
                 time.sleep(_POLL_S)
             except KeyboardInterrupt:
                 if asked:
@@ -80,6 +79,12 @@ def follow(store: RunStore, run: Run) -> Run:
                 console.print("Asking the run to save itself and stop; press Ctrl-C again to leave it alone.")
                 with suppress(JobError):  # it has ended at this very moment; the next look tells
                     jobs.stop(store, run.run_id)
+
+
+def _queued(store: RunStore, run: Run) -> str:
+    if jobs.waits_for_another_home(store, run):
+        return f"queued: another home of this machine uses {run.device}"
+    return f"queued behind {jobs.position(store, run.run_id)}"
 
 
 def _show_event(progress: Progress, task: Any, event: Event, loaded: ModelLoaded | None) -> None:

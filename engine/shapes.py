@@ -64,10 +64,6 @@ class Shape:
             layer_sizes=None if len(set(sizes)) == 1 else tuple(sizes),
         )
 
-    def with_heads(self, heads: int) -> "Shape":
-        """Return the shape with at most this many heads, of the same size as now, in every layer."""
-        return self.with_sizes([(min(heads, now), width) for now, width in self.sizes])
-
     def pruned(self, density: float) -> "Shape":
         """Return the shape with ``density`` of the FFN neurons of every layer."""
         return self.with_sizes([(heads, kept_neurons(width, density)) for heads, width in self.sizes])

@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from engine.compaction import Kept
-from engine.events import LayerMask, MaskMoved, ScoreCounts
+from engine.events import MaskMoved
 from engine.pruning import Evidence
+from engine.records import LayerMask, ScoreCounts
 
 PICTURES = 40
 """Most pictures of one run."""
@@ -67,7 +68,7 @@ def take_picture(step: int, density: float, base: Kept, before: Kept, after: Kep
 
 
 def pack(units: Iterable[int], size: int) -> str:
-    """Write a set of units out of ``size`` as `events.LayerMask` stores it."""
+    """Write a set of units out of ``size`` as `records.LayerMask` stores it."""
     bits = np.zeros(size, dtype=np.uint8)
     bits[list(units)] = 1
     return np.packbits(bits, bitorder="little").tobytes().hex()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.cleaning import Cleaned
 from engine.errors import DataError
-from engine.events import SplitReport
+from engine.records import SplitReport
 
 SPLITS = ("train", "validation", "test")
 

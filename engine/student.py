@@ -21,9 +21,10 @@ from engine.config import PruningConfig
 from engine.dropping import keep_outer_layers, layers_to_drop
 from engine.errors import TrainingError
 from engine.evaluation import collate
-from engine.events import Compacted, MaskMoved, Notice, VocabularyReport, VocabularyTrimmed
+from engine.events import Compacted, MaskMoved, Notice, VocabularyTrimmed
 from engine.preparation import Prepared
 from engine.pruning import DensitySchedule, Pruner, make_pruner
+from engine.records import VocabularyReport
 from engine.snapshots import picture_steps, take_picture
 from engine.tokenization import encode
 from engine.vocabulary import Vocabulary, measure_vocabulary, trim_embedding, trim_vocabulary

@@ -22,8 +22,9 @@ from typing import Any
 
 from engine.config import METHODS, RunConfig
 from engine.errors import ChhatniError, ConfigError, TrainingError
-from engine.events import RunFinished, RunResult
+from engine.events import RunFinished
 from engine.home import run_folder
+from engine.records import RunResult
 
 WEIGHTS = "magnitude-weights"
 """Stands for magnitude pruning of single weights, the one method with two units."""

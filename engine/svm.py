@@ -20,7 +20,7 @@ from sklearn.svm import LinearSVC
 from engine.data import Split, TextData
 from engine.emissions import EmissionsMeter
 from engine.evaluation import scores
-from engine.events import SvmReport
+from engine.records import SvmReport
 
 MAX_FEATURES = 100_000
 """The most frequent n-grams that are kept, of the 177,474 that the starter corpus has."""

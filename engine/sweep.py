@@ -14,7 +14,8 @@ import pandas as pd
 from engine.charts import ACCENT, MUTED, ORANGE, PADDING, VIOLET, Chart, axis, frame
 from engine.comparison import accuracy_of
 from engine.config import METHODS, RunConfig
-from engine.events import RunResult
+from engine.dotted import dotted
+from engine.records import RunResult
 from engine.runs import Run
 
 QUANTITIES = {
@@ -161,16 +162,9 @@ def sweep_chart(data: pd.DataFrame, unpruned: pd.DataFrame, quantity: str) -> Ch
     return alt.layer(*layers, dots).properties(height=340, padding=PADDING)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
-    return found
-
-
 def _line(config: RunConfig) -> tuple[tuple[str, str], ...]:
     """Return what all runs of one line have in common."""
-    flat = _flat(config.model_dump())
+    flat = {name: str(value) for name, value in dotted(config.model_dump()).items()}
     if not config.distillation.enabled:
         flat = {name: value for name, value in flat.items() if not name.startswith("distillation.")} | {
             "distillation.enabled": "False"

@@ -21,8 +21,8 @@ from transformers import AutoTokenizer, BertForSequenceClassification, PreTraine
 
 from engine.errors import ConfigError
 from engine.evaluation import predict_logits
-from engine.events import VocabularyReport
 from engine.preparation import Prepared
+from engine.records import VocabularyReport
 
 _CHUNK = 1000
 """Texts that are tokenized at once."""

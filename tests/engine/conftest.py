@@ -1,9 +1,12 @@
 """Fixtures of several engine tests; each imports what it needs, so that the other tests do not pay for it."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from engine.store import RunStore
 from tests.engine.hub import Hub, running_hub
 
 
@@ -20,6 +23,30 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         close_session()
         yield running
         close_session()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RunStore]:
+    """An empty store in a home of its own."""
+    opened = RunStore(tmp_path / "runs.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny classifier in stock format; not to be changed, as a module shares it."""
+    from tests.engine.tiny_bert import tiny_checkpoint
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    tiny_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "copied"))
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from engine.events import Compacted, LayerMask, MaskMoved, ScoreCounts
+from engine.events import Compacted, MaskMoved
+from engine.records import LayerMask, ScoreCounts
 
 
 def bits(units: Collection[int], size: int) -> str:

@@ -21,18 +21,6 @@ RUN_ID = "20261120-211502-k3f9"
 MODEL = "someone/tiny-bert"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    tiny_checkpoint(folder)
-    return folder
-
-
-@pytest.fixture
-def copied(checkpoint: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(checkpoint, tmp_path / "copied"))
-
-
 def refusal(action: Callable[[], object]) -> str:
     with pytest.raises(CheckpointError) as caught:
         action()

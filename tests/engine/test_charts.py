@@ -6,8 +6,9 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from engine import charts
-from engine.events import BaselineMeasured, EmissionsSampled, Evaluated, Latency, Measurement, StepLogged, SvmMeasured
+from engine import charts, run_tables
+from engine.events import BaselineMeasured, EmissionsSampled, Evaluated, StepLogged, SvmMeasured
+from engine.records import Latency, Measurement
 from tests.engine.fake_training import SVM, run_finished
 
 
@@ -197,8 +198,8 @@ def test_the_svm_is_a_rule_of_its_own_and_never_a_line() -> None:
 
 def test_a_result_has_a_column_for_the_svm_where_there_is_one() -> None:
     plain = run_finished("a").result
-    assert "SVM, same texts" not in charts.result_frame(plain)
-    table = charts.result_frame(plain.model_copy(update={"svm": SVM})).set_index("Quantity")["SVM, same texts"]
+    assert "SVM, same texts" not in run_tables.result_frame(plain)
+    table = run_tables.result_frame(plain.model_copy(update={"svm": SVM})).set_index("Quantity")["SVM, same texts"]
     assert (table["Test accuracy"], table["Validation accuracy"]) == ("62.50 %", "60.00 %")
     assert table["Size"] == "0.02 MB"
     assert table["FLOPs a text"] == ""

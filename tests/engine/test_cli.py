@@ -16,15 +16,12 @@ from rich.console import Console
 from transformers import BertConfig
 
 from engine import reports
-from engine.cli import build_parser, config_from, density_of_level, main
-from engine.config import METHODS, RunConfig
-from engine.errors import ConfigError
+from engine.cli import main
+from engine.config import RunConfig
 from engine.home import REPOSITORY
-from engine.model import random_model
-from engine.shapes import Shape
 from engine.store import RunStore
-from engine.tokenization import learn_tokenizer
 from tests.engine.fake_training import SVM, run_finished
+from tests.engine.tiny_runs import write_base, write_texts
 
 COMMANDS = ("train", "runs", "show", "stop", "resume", "classify", "bench")
 
@@ -38,25 +35,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    path = tmp_path / "texts.csv"
-    words = {"खेळ": "क्रिकेट सामना", "आरोग्य": "डॉक्टर औषध", "प्रवास": "किल्ला समुद्र"}
-    rows = [f"{text} {number},{label}" for label, text in words.items() for number in range(20)]
-    path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
-    return path
+    return write_texts(tmp_path / "texts.csv")
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    folder = tmp_path / "base"
-    tokenizer = learn_tokenizer(["क्रिकेट सामना डॉक्टर औषध किल्ला समुद्र 0123456789"], 200, 32)
-    model = random_model(Shape(2, 32, 2, 64, len(tokenizer), 3, positions=32), ["आरोग्य", "खेळ", "प्रवास"], seed=0)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def options(*arguments: str, store: RunStore) -> Any:
-    return config_from(build_parser().parse_args(["train", *arguments]), store)
+    return write_base(tmp_path / "base")
 
 
 def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -182,73 +166,6 @@ def test_wrong_input_is_one_clear_error_and_leaves_no_run(
     assert not list((home / "runs").glob("*"))
 
 
-def test_every_wrong_setting_is_said_at_once(home: Path) -> None:
-    store = RunStore(home / "runs.db")
-    with pytest.raises(ConfigError) as caught:
-        options("--prune", "2", "--epochs", "0", "--learning-rate", "fast", "--country", "XX", store=store)
-    assert set(caught.value.fields) == {
-        "pruning.final_density",
-        "training.epochs",
-        "training.learning_rate",
-        "emissions.country",
-    }
-
-
-def test_a_level_is_one_minus_the_density(home: Path) -> None:
-    store = RunStore(home / "runs.db")
-    config = options("--prune", "0.25", "--distill", "--temperature", "3", store=store)
-    assert config.pruning.final_density == 0.75
-    assert config.distillation.enabled
-    assert config.distillation.temperature == 3
-    assert config.recipe == "25 % + KD"
-    assert options("--no-distill", store=store).distillation.enabled is False
-    assert density_of_level("0") == 1.0
-    assert density_of_level("0.9") == 0.1
-
-
-def test_every_pruning_option_reaches_the_config(home: Path) -> None:
-    flags = {
-        "--method": ("method", "soft-cutoff"),
-        "--schedule": ("schedule", "exponential"),
-        "--initial-density": ("initial_density", 0.9),
-        "--pruning-warmup": ("warmup_share", 0.2),
-        "--pruning-cooldown": ("cooldown_share", 0.4),
-        "--mask-learning-rate": ("mask_learning_rate", 0.02),
-        "--attention-unit": ("attention_unit", "block"),
-        "--lambda": ("regularization_lambda", 3.0),
-        "--cut-off": ("cut_off", 0.3),
-        "--unit": ("unit", "weight"),
-        "--iterations": ("iterations", 4),
-        "--drop-layers": ("drop_layers", 2),
-        "--vocabulary": ("vocabulary", "training"),
-        "--width-multiple": ("width_multiple", 8),
-    }
-    given = [word for flag, (_, value) in flags.items() for word in (flag, str(value))]
-    pruning = options("--prune", "0.5", *given, store=RunStore(home / "runs.db")).pruning
-    assert pruning.model_dump() == dict(flags.values()) | {"final_density": 0.5}
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_can_be_asked_for(home: Path, method: str) -> None:
-    config = options("--method", method, "--prune", "0.25", store=RunStore(home / "runs.db"))
-    assert (config.pruning.method, config.pruning.final_density) == (method, 0.75)
-
-
-def test_a_method_without_a_level_is_refused_where_nothing_would_go(home: Path) -> None:
-    store = RunStore(home / "runs.db")
-    with pytest.raises(ConfigError, match="Method is wanda and no pruning level is given"):
-        options("--method", "wanda", store=store)
-    assert options("--method", "wanda", "--prune", "0", store=store).recipe == "Baseline"
-    assert options("--method", "wanda", "--drop-layers", "1", store=store).recipe == "1 layer dropped"
-
-
-def test_wrong_pruning_options_are_said_at_once(home: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        options("--prune", "0.5", "--method", "best", "--unit", "3", "--lambda", "x", store=RunStore(home / "runs.db"))
-    assert set(caught.value.fields) == {"pruning.method", "pruning.unit", "pruning.regularization_lambda"}
-    assert "'layer-dropping'" in caught.value.fields["pruning.method"]
-
-
 def test_a_result_stands_beside_the_svm_on_the_same_texts(capsys: pytest.CaptureFixture[str]) -> None:
     result = run_finished("a").result
     reports.print_result(Console(), result)
@@ -267,15 +184,6 @@ def test_a_model_of_our_own_format_is_told_to_need_chhatni(
     for stock in (True, False):
         reports.print_result(Console(), result.model_copy(update={"stock": stock}))
         assert ("Chhatni's own format" in " ".join(capsys.readouterr().out.split())) != stock
-
-
-def test_file_names_become_absolute_because_the_worker_runs_elsewhere(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    config = options("--data", "a.csv", "--test-data", "b.csv", store=RunStore(home / "runs.db"))
-    assert config.data.source == str(tmp_path / "a.csv")
-    assert config.data.test_path == str(tmp_path / "b.csv")
 
 
 def test_classify_without_text_or_with_a_random_base_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Tables and drawings that stand beside the charts of one run: comparison, estimates, shapes, answers, CSV."""
+"""Tables and drawings that stand beside the charts of one run: comparison, estimates, answers, CSV."""
 
 import csv
 import dataclasses
@@ -10,13 +10,13 @@ import pytest
 
 from engine import answers, comparison, comparison_charts, drawing, trade
 from engine.config import PruningConfig, RunConfig
-from engine.emissions import recompute
 from engine.estimates import break_even, estimate, texts_passed
-from engine.events import DataReport, Doubt, EnergySplit, Latency, Measurement, RunResult
 from engine.export import to_csv
+from engine.grids import recompute
 from engine.prediction import predict_shape
+from engine.records import DataReport, Doubt, EnergySplit, Latency, Measurement, RunResult
 from engine.runs import Run
-from engine.shapes import COMPACT, MURIL, Shape
+from engine.shapes import COMPACT
 from tests.engine.fake_training import SVM
 
 
@@ -331,42 +331,6 @@ def test_texts_passed_counts_whole_batches_up_to_the_step_limit() -> None:
     assert texts_passed(RunConfig.parse({"training": {"epochs": 2}}), 100) == 2 * 4 * 32
 
 
-@pytest.mark.parametrize("shape", [MURIL, COMPACT], ids=["muril", "compact"])
-@pytest.mark.parametrize("density", [1.0, 0.75, 0.25, 0.01])
-def test_parts_add_up_to_the_dense_model(shape: Shape, density: float) -> None:
-    pruned = shape.pruned(density)
-    parts = drawing.parts(shape, pruned)
-    assert sum(parts.values()) == shape.parameters
-    assert sum(parts.values()) - parts["Removed"] == pruned.parameters
-    assert all(count >= 0 for count in parts.values())
-
-
-def test_drawing_has_a_box_for_every_head_and_ffn() -> None:
-    boxes = drawing.layers_frame(MURIL, MURIL.pruned(0.25))
-    assert (boxes["kind"] == "Attention head").sum() == 144
-    kept = boxes[boxes["kind"] == "FFN kept"]
-    assert len(kept) == 12
-    share = (kept["end"] - kept["start"]) / (drawing.FFN_END - drawing.FFN_START)
-    assert share.tolist() == pytest.approx([0.25] * 12)
-    assert (boxes["end"] <= 1.0).all()
-    assert (boxes["start"] < boxes["end"]).all()
-
-
-def test_drawing_shows_layers_and_heads_that_go() -> None:
-    found = predict_shape(MURIL, PruningConfig(final_density=0.5, method="hybrid", drop_layers=2))
-    boxes = drawing.layers_frame(MURIL, found.shape, found.kept_layers)
-    assert (boxes["kind"] == "Attention head").sum() == 10 * 6
-    assert (boxes["kind"] == "FFN kept").sum() == 10
-    whole = boxes[boxes["detail"] == "The layer goes"]
-    assert sorted(set(whole["layer"])) == [6, 7]
-    assert set(whole["kind"]) == {"Removed"}
-    headings = " ".join(drawing.headings_frame(MURIL, found.shape)["text"])
-    assert headings == "6 of 12 heads FFN: 1,536 of 3,072 neurons, 10 of 12 layers"
-    parts = drawing.parts(MURIL, found.shape)
-    assert sum(parts.values()) == MURIL.parameters
-    assert parts["Attention"] == 10 * 4 * (768 * 384) + 10 * (3 * 384 + 768)
-
-
 def test_charts_of_compare_draw_with_and_without_rows() -> None:
     runs = [finished(0.5), finished(0.25, True, run_id="b")]
     for rows in (runs, []):
@@ -420,3 +384,15 @@ def test_probabilities_are_ranked() -> None:
     table = answers.probability_frame({"a": 0.2, "b": 0.7, "c": 0.1}, {"b": "ब"})
     assert table["label"].tolist() == ["ब", "a", "c"]
     assert answers.probability_chart(table).to_dict()["mark"]["type"] == "bar"
+
+
+def test_a_chart_names_a_run_by_its_own_name_as_far_as_there_is_room() -> None:
+    assert comparison.label_of(finished(0.5, run_id="20260101-000000-abcd")) == "50 % · abcd"
+    assert comparison.label_of(finished(0.5, run_id="20260101-000000-abcd", name="धाव")) == "धाव · abcd"
+    long = comparison.label_of(finished(0.5, run_id="20260101-000000-abcd", name="x" * 100))
+    assert long == "x" * (comparison.LONGEST_LABEL - 1) + "… · abcd"
+
+
+def test_an_archived_run_is_marked_in_the_table() -> None:
+    runs = [finished(0.5), dataclasses.replace(finished(0.5), archived=True)]
+    assert comparison.runs_frame(runs)["State"].tolist() == ["done", "done, archived"]

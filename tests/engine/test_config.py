@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.config import (
-    LEVELS,
     METHODS,
     DataConfig,
     DistillationConfig,
@@ -19,7 +18,6 @@ from engine.config import (
     PruningConfig,
     RunConfig,
     TrainingConfig,
-    recipes,
 )
 from engine.errors import ConfigError
 
@@ -242,26 +240,6 @@ def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         config.training.epochs = 3
     assert hash(config) == hash(RunConfig())
-
-
-def test_recipes_stand_in_the_order_of_table_one() -> None:
-    assert list(recipes()) == [
-        "Baseline",
-        "25 %",
-        "50 %",
-        "75 %",
-        "Baseline + KD",
-        "25 % + KD",
-        "50 % + KD",
-        "75 % + KD",
-    ]
-    configs = [RunConfig.parse(part) for part in recipes().values()]
-    assert [config.pruning.level for config in configs] == [*LEVELS, *LEVELS]
-    assert [config.pruning.final_density for config in configs[:4]] == [1.0, 0.75, 0.5, 0.25]
-    assert [config.distillation.enabled for config in configs] == [False] * 4 + [True] * 4
-    assert [config.recipe for config in configs] == list(recipes())
-    recipes()["25 %"]["pruning"]["final_density"] = 0.1
-    assert recipes()["25 %"]["pruning"]["final_density"] == 0.75, "a caller's change stays the caller's"
 
 
 @pytest.mark.parametrize("given_code", ["ind", "IND", " Ind "])

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine import events
-from engine.events import Event, Latency, Notice, Record, StepLogged, from_json, to_json
+from engine.events import Event, Notice, StepLogged, from_json, to_json
+from engine.records import Latency, Record
 
 KINDS = get_args(Event)
 

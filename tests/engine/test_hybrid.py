@@ -9,88 +9,11 @@ from hypothesis import strategies as st
 from nn_pruning.modules.binarizer import TopKBinarizer
 from torch import Tensor
 from torch.nn import functional
-from transformers import BertForSequenceClassification
 
-from engine.compaction import Kept, compact, compact_in_place, is_stock, layer_sizes, max_logit_difference
-from engine.config import PruningConfig, RunConfig
-from engine.evaluation import count_parameters
-from engine.hybrid import HybridPruner, MaskedBlocks, MaskedHeads, attention_matrices
-from engine.masks import ZeroWeights
-from engine.model import random_model
-from engine.optimization import make_optimizer
-from engine.pruning import DensitySchedule, make_pruner
-from engine.shapes import Shape, kept_neurons
-from tests.engine.pruned_runs import PrunedRun, random_bert, same_weights
-
-LABELS = ["a", "b", "c"]
-STEPS = 10
-UNITS = ("head", "block")
-
-
-def made(
-    unit: str,
-    density: float = 0.5,
-    *,
-    layers: int = 2,
-    heads: int = 4,
-    head_size: int = 8,
-    width: int = 24,
-    seed: int = 0,
-    score: bool = True,
-) -> tuple[BertForSequenceClassification, HybridPruner]:
-    """Return a small model with large random weights under a hybrid pruner with random scores, at its final density."""
-    shape = Shape(layers, heads * head_size, heads, width, vocabulary=60, labels=3, positions=32)
-    model = random_model(shape, LABELS, seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():  # random biases too, so that a forgotten one shows
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    config = PruningConfig(method="hybrid", attention_unit=unit, final_density=density, width_multiple=1)
-    pruner = HybridPruner(model, config, DensitySchedule.of(config, STEPS))
-    if score:
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if name.endswith("mask_scores"):
-                    parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    pruner.set_density(density, final=True)
-    return model, pruner
-
-
-def texts(seed: int = 0) -> list[dict[str, Tensor]]:
-    ids = torch.randint(0, 60, (3, 11), generator=torch.Generator().manual_seed(seed))
-    mask = torch.ones_like(ids)
-    mask[0, 5:] = 0
-    return [{"input_ids": ids}, {"input_ids": ids, "attention_mask": mask}]
-
-
-def without_dropout(model: BertForSequenceClassification) -> BertForSequenceClassification:
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return model.train()
-
-
-def smaller(model: BertForSequenceClassification, pruner: HybridPruner) -> BertForSequenceClassification:
-    """Make a smaller copy as the student of a run does."""
-    from engine.compaction import plain_copy
-
-    twin = plain_copy(model)
-    pruner.bake(twin)
-    compact_in_place(twin, pruner.kept())
-    return twin
-
-
-def shrink(
-    model: BertForSequenceClassification, pruner: HybridPruner, optimizer: torch.optim.Optimizer | None = None
-) -> Kept:
-    """Go from masks to a smaller model in place, as the student of a run does."""
-    kept = pruner.kept()
-    with torch.no_grad():
-        pruner.bake(model)
-    pruner.detach()
-    compact_in_place(model, kept, optimizer)
-    pruner.settle()
-    return kept
+from engine.compaction import compact, is_stock, layer_sizes, max_logit_difference
+from engine.hybrid import HybridPruner, MaskedBlocks, attention_matrices
+from engine.shapes import kept_neurons
+from tests.engine.hybrid_models import UNITS, made, shrink, silence, smaller, texts, without_dropout
 
 
 def blocks_of(pruner: HybridPruner, layer: int, place: str) -> Tensor:
@@ -99,21 +22,6 @@ def blocks_of(pruner: HybridPruner, layer: int, place: str) -> Tensor:
     assert isinstance(attention, MaskedBlocks)
     matrix = attention._matrices[place]
     return matrix.mask.selection.view(matrix._blocks)
-
-
-def silence(pruner: HybridPruner, layer: int, head: int, place: str) -> None:
-    """Mask all blocks of one head in its value rows or its output columns, whatever the scores say."""
-    attention = pruner.attentions[layer]
-    assert isinstance(attention, MaskedBlocks)
-    matrix = attention._matrices[place]
-    selection = matrix.mask.selection.view(matrix._blocks).clone()
-    size = pruner.model.config.hidden_size // pruner.model.config.num_attention_heads // matrix._size  # blocks a head
-    own = slice(head * size, (head + 1) * size)
-    if place == "output.dense":
-        selection[:, own] = 0
-    else:
-        selection[own, :] = 0
-    matrix.mask.keep(selection.flatten(), int(selection.sum()))
 
 
 @settings(max_examples=30, deadline=None)
@@ -317,141 +225,6 @@ def test_all_heads_may_go(unit: str) -> None:
     assert difference <= 1e-5 * max(1.0, largest)
 
 
-def optimizer_of(model: BertForSequenceClassification) -> torch.optim.Optimizer:
-    config = RunConfig.parse({"pruning": {"final_density": 0.5, "method": "hybrid"}, "training": {"weight_decay": 0.1}})
-    return make_optimizer(model, config, 1e-2, fused=True)
-
-
-def learn(model: BertForSequenceClassification, pruner: HybridPruner, optimizer: torch.optim.Optimizer) -> None:
-    """Take one step on a fixed batch, clipping gradients as a run does."""
-    logits = model(**texts()[1]).logits
-    functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
-    optimizer.step()
-    pruner.after_step()
-    optimizer.zero_grad()
-
-
-@pytest.mark.parametrize("unit", UNITS)
-def test_training_goes_on_at_the_small_size_as_it_would_under_masks(unit: str) -> None:
-    model, pruner = made(unit, 0.5, layers=2)
-    pruner.set_density(1.0)
-    without_dropout(model)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.endswith("mask_scores"))  # one selection throughout
-    optimizer = optimizer_of(model)
-    for _ in range(3):
-        learn(model, pruner, optimizer)
-    pruner.set_density(0.5)  # what is masked now has momentum
-    if unit == "block":
-        silence(pruner, 0, 2, "output.dense")
-    masked, others = copy.deepcopy((model, optimizer)), texts()
-    masked_pruner = HybridPruner.__new__(HybridPruner)  # its masks travelled with the model
-    masked_pruner.zeros = None
-    kept = shrink(model, pruner, optimizer)
-    assert sum(len(layer.heads) for layer in kept) < 8
-    zeros = [
-        linear.weight.detach() == 0
-        for layer in model.bert.encoder.layer
-        for linear in attention_matrices(layer.attention).values()
-    ]
-    assert any(bool(zero.any()) for zero in zeros) == (unit == "block")
-    for _ in range(4):
-        learn(model, pruner, optimizer)
-        learn(masked[0], masked_pruner, masked[1])
-        difference, largest = max_logit_difference(model, masked[0], others)
-        assert difference <= 1e-3 * max(1.0, largest)
-    linears = [linear for layer in model.bert.encoder.layer for linear in attention_matrices(layer.attention).values()]
-    for zero, linear in zip(zeros, linears, strict=True):
-        assert torch.equal(linear.weight == 0, zero), "what is gone stays gone, and all else is trained"
-    assert {id(parameter) for group in optimizer.param_groups for parameter in group["params"]} == {
-        id(parameter) for parameter in model.parameters()
-    }
-
-
-@pytest.mark.parametrize("unit", UNITS)
-def test_masks_work_in_mixed_precision(unit: str) -> None:
-    model, pruner = made(unit, 0.5)
-    without_dropout(model)
-    plain = model(**texts()[1]).logits
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(**texts()[1]).logits
-    logits.float().square().sum().backward()
-    torch.testing.assert_close(logits.float(), plain, rtol=0.05, atol=0.05)
-    for attention in pruner.attentions:
-        for mask in attention.masks:
-            assert mask.mask_scores.grad is not None
-            assert mask.mask_scores.grad.dtype == torch.float32
-            assert bool(mask.mask_scores.grad.any())
-
-
-@pytest.mark.parametrize("unit", UNITS)
-def test_a_run_says_how_many_heads_went_and_can_be_resumed_anywhere(unit: str) -> None:
-    config = PruningConfig(method="hybrid", attention_unit=unit, final_density=0.4, width_multiple=1)
-    base = random_bert(heads=4)
-    whole_run = PrunedRun(base, config, STEPS).train()
-    (event,) = whole_run.compactions
-    assert event.heads_removed == 8 - sum(len(heads) for heads in event.kept_heads)
-    assert [len(heads) for heads in event.kept_heads] == [heads for heads, _ in layer_sizes(whole_run.model)]
-    assert event.stock == (event.heads_removed == 0)
-    if unit == "head":
-        assert event.heads_removed == 4
-    for step in (1, 5, 6, 7, 9):
-        again = PrunedRun(base, config, STEPS).train(until=step).resumed().train()
-        assert same_weights(again, whole_run), step
-    share = [
-        float((linear.weight != 0).float().mean())
-        for layer in whole_run.model.bert.encoder.layer
-        for linear in attention_matrices(layer.attention).values()
-    ]
-    if unit == "block":
-        assert max(share) < 0.7, "blocks are zero after the last step"
-    else:
-        assert set(share) == {1.0}
-
-
-def test_the_schedule_ends_in_a_smaller_model() -> None:
-    shape = Shape(2, 32, 4, 128, vocabulary=60, labels=3, positions=32)
-    config = PruningConfig(method="hybrid", final_density=0.5, warmup_share=0.2, cooldown_share=0.4)
-    model = random_model(shape, LABELS, 0)
-    pruner = make_pruner(model, config, DensitySchedule.of(config, STEPS))
-    assert isinstance(pruner, HybridPruner)
-    assert all(isinstance(attention, MaskedHeads) for attention in pruner.attentions)
-    densities = []
-    for step in range(STEPS):
-        kept = pruner.before_step(step)
-        densities.append(pruner.density)
-        if kept is not None:
-            break
-    assert step == 6
-    assert densities == sorted(densities, reverse=True)
-    assert densities[0] == 1.0
-    assert [(len(layer.heads), len(layer.neurons)) for layer in kept] == [(2, 64), (2, 64)]
-    assert pruner.density == 0.5
-
-
-@pytest.mark.parametrize("unit", UNITS)
-def test_a_pruned_model_can_be_pruned_again(unit: str) -> None:
-    model, pruner = made("head", 0.5, heads=4)
-    kept = pruner.kept()
-    ragged = compact(model, (kept[0]._replace(heads=(), neurons=()), kept[1]))
-    assert layer_sizes(ragged) == [(0, 0), (2, 12)]
-    config = PruningConfig(method="hybrid", attention_unit=unit, final_density=0.5, width_multiple=1)
-    second = HybridPruner(copy.deepcopy(ragged), config, DensitySchedule.of(config, STEPS))
-    second.set_density(0.5, final=True)
-    without_dropout(second.model)
-    optimizer = optimizer_of(second.model)
-    learn(second.model, second, optimizer)
-    small = smaller(second.model, second)
-    assert layer_sizes(small)[0] == (0, 0)
-    assert layer_sizes(small)[1] in ([(1, 6)] if unit == "head" else [(1, 6), (2, 6)])
-    difference, largest = max_logit_difference(second.model, small, texts())
-    assert difference <= 1e-5 * max(1.0, largest)
-    shrink(second.model, second, optimizer)
-    learn(second.model, second, optimizer)
-    assert count_parameters(second.model) == count_parameters(small)
-
-
 def test_detaching_brings_the_dense_model_back() -> None:
     for unit in UNITS:
         model, pruner = made(unit, 1.0, score=False)
@@ -462,28 +235,3 @@ def test_detaching_brings_the_dense_model_back() -> None:
         torch.testing.assert_close(model(**texts()[1]).logits, before)
         assert not [name for name in model.state_dict() if "mask" in name]
         assert not [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
-
-
-def test_zero_weights_keep_out_of_the_gradient_norm_and_can_be_let_go() -> None:
-    torch.manual_seed(0)
-    linear = torch.nn.Linear(6, 4)
-    with torch.no_grad():
-        linear.weight[:, 2:4] = 0
-    zeros = ZeroWeights([linear.weight])
-    optimizer = torch.optim.AdamW(linear.parameters(), lr=0.1)
-    optimizer.zero_grad()
-    linear(torch.randn(5, 6)).square().sum().backward()
-    assert bool((linear.weight.grad[:, 2:4] == 0).all())
-    assert bool((linear.weight.grad[:, :2] != 0).all())
-    with torch.no_grad():
-        linear.weight.add_(1.0)
-    zeros.apply()
-    assert bool((linear.weight[:, 2:4] == 0).all())
-    assert bool((linear.weight[:, :2] != 0).all())
-    zeros.remove()
-    optimizer.zero_grad()
-    linear(torch.randn(5, 6)).square().sum().backward()
-    assert bool((linear.weight.grad != 0).all())
-    optimizer.step()
-    zeros.apply()
-    assert bool((linear.weight != 0).all())

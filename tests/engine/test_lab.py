@@ -7,8 +7,8 @@ import pytest
 from engine import devices, lab, lab_charts, lab_memory
 from engine.config import RunConfig
 from engine.errors import ConfigError
-from engine.events import Latency
 from engine.lab import LabResult, LabSettings, Sizes, make_dense, make_other, sizes_of
+from engine.records import Latency
 from engine.shapes import MURIL, Shape
 from engine.store import RunStore
 from tests.pages.seed import seed_run

@@ -224,14 +224,16 @@ def test_layers_of_different_width_each_lose_their_share(method: str) -> None:
     assert run.student.density == 0.25
 
 
-def test_rounding_is_told_once_with_both_widths() -> None:
-    config = pruning(final_density=0.3, width_multiple=16)
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "block-movement", "hybrid"])
+def test_rounding_is_told_once_with_both_widths(method: str) -> None:
+    config = pruning(method=method, final_density=0.3, width_multiple=16)
     run = PrunedRun(random_bert(2, 64), config, STEPS).train()
     notices = [event.message for event in run.events if isinstance(event, Notice)]
     assert len(notices) == 1
     assert "16 and not 19 of 64" in notices[0]
-    assert run.student.density == 0.25
-    again = PrunedRun(random_bert(2, 64), pruning(final_density=0.25, width_multiple=16), STEPS).train()
+    assert [size for _, size in layer_sizes(run.model)] == [16, 16]
+    exact = pruning(method=method, final_density=0.25, width_multiple=16)
+    again = PrunedRun(random_bert(2, 64), exact, STEPS).train()
     assert not [event for event in again.events if isinstance(event, Notice)]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine import masks
-from engine.masks import MaskedFeedForward, UnitMask
+from engine.masks import MaskedFeedForward, UnitMask, ZeroWeights
 from engine.model import random_model
 from engine.movement import top_share
 from engine.shapes import Shape, kept_neurons
@@ -150,3 +150,28 @@ def test_sums_over_columns_are_those_of_all_rows_slice_by_slice(rows: int) -> No
     weight, gradient = torch.randn(2, rows, 7, generator=generator)
     wanted = (weight.double() * gradient.double()).sum(0)
     torch.testing.assert_close(masks._column_sums(weight, gradient).double(), wanted, atol=1e-4, rtol=1e-5)
+
+
+def test_zero_weights_keep_out_of_the_gradient_norm_and_can_be_let_go() -> None:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(6, 4)
+    with torch.no_grad():
+        linear.weight[:, 2:4] = 0
+    zeros = ZeroWeights([linear.weight])
+    optimizer = torch.optim.AdamW(linear.parameters(), lr=0.1)
+    optimizer.zero_grad()
+    linear(torch.randn(5, 6)).square().sum().backward()
+    assert bool((linear.weight.grad[:, 2:4] == 0).all())
+    assert bool((linear.weight.grad[:, :2] != 0).all())
+    with torch.no_grad():
+        linear.weight.add_(1.0)
+    zeros.apply()
+    assert bool((linear.weight[:, 2:4] == 0).all())
+    assert bool((linear.weight[:, :2] != 0).all())
+    zeros.remove()
+    optimizer.zero_grad()
+    linear(torch.randn(5, 6)).square().sum().backward()
+    assert bool((linear.weight.grad != 0).all())
+    optimizer.step()
+    zeros.apply()
+    assert bool((linear.weight != 0).all())

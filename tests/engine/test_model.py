@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,21 +27,9 @@ from engine.model import (
     reorder_head,
 )
 from engine.shapes import COMPACT
-from tests.engine.tiny_bert import LABELS, TEXTS, tiny_checkpoint, tiny_model, tiny_tokenizer
+from tests.engine.tiny_bert import LABELS, TEXTS, tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[2, 20, 30, 40, 3]])
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    tiny_checkpoint(folder)
-    return folder
-
-
-@pytest.fixture
-def copied(checkpoint: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(checkpoint, tmp_path / "copied"))
 
 
 def logits(model: BertForSequenceClassification) -> torch.Tensor:

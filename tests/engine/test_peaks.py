@@ -16,7 +16,7 @@ from engine.peaks import PEAKS, find_peak, peak_flops
         ("Tesla V100-SXM2-16GB", 125e12),
         ("Tesla T4", 65e12),
         ("NVIDIA L4", 121e12),
-        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L40S", 362.05e12),
     ],
 )
 def test_known_cards(name: str, fp16: float) -> None:

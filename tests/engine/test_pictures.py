@@ -25,7 +25,8 @@ from engine.config import MAHANEWS
 from engine.events import Event, Notice, RunStarted, StepLogged
 from engine.export import events_frame, to_csv, to_json_lines
 from engine.home import REPOSITORY
-from engine.report_page import run_charts, run_page, settled
+from engine.report_page import run_charts, run_page
+from engine.retelling import settled
 from engine.runs import Run, StoredEvent
 from engine.store import RunStore
 from tests.pages.seed import config, seed_run
@@ -145,7 +146,12 @@ def harmless(text: str) -> Page:
 def test_a_run_is_one_page_that_says_what_how_and_when(store: RunStore) -> None:
     run = seed_run(store, config(0.5, True, name=HOSTILE), "done")
     page = harmless(run_page(run, told(store, run), NOON))
-    assert page.tags.count("figure") == len(run_charts(told(store, run))) == page.tags.count("svg") == 6
+    assert (
+        page.tags.count("figure")
+        == len(run_charts(told(store, run), run.config.pruning))
+        == page.tags.count("svg")
+        == 6
+    )
     for words in (
         HOSTILE,
         "A test CPU",
@@ -172,6 +178,15 @@ def test_pages_name_versions_licence_and_only_the_names_of_files(store: RunStore
     assert "CC BY-NC-SA 4.0" in page.words
     assert "my-bert" in page.words
     assert "someone" not in page.words
+
+
+@pytest.mark.parametrize("cut_off", [None, 0.2])
+def test_a_fixed_cut_off_is_not_held_against_a_schedule(store: RunStore, cut_off: float | None) -> None:
+    run = seed_run(store, config(0.5, pruning={"method": "soft-cutoff", "cut_off": cut_off}), "done")
+    drawn = run_charts(told(store, run), run.config.pruning)
+    titles = [title for title in drawn if title.startswith("Density")]
+    assert titles == ["Density" if cut_off else "Density against its schedule"]
+    assert ("Schedule" in drawn[titles[0]].to_json()) == (cut_off is None)
 
 
 @pytest.mark.parametrize("state", ["queued", "training", "stopped", "failed"])

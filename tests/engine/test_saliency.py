@@ -9,30 +9,34 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import saliency
+from engine.calibration import Calibration
 from engine.cleaning import normalise
 from engine.compaction import KeptLayer, compact
 from engine.errors import CheckpointError
-from engine.events import CalibrationReport
 from engine.inference import MAX_CHARACTERS, Classifier, Window
 from engine.model import load_folder
+from engine.records import CalibrationReport
 from engine.saliency import FEW_STEPS, STEPS, Saliency, explain, merge, split_words
 from tests.engine.tiny_bert import LABELS, TEXTS, tiny_model, tiny_tokenizer
 
 POSITIONS = 32
 DEVANAGARI = st.characters(min_codepoint=0x0900, max_codepoint=0x097F)
 MIXED = st.text(st.one_of(DEVANAGARI, st.sampled_from(" \u200c\u200d।,.-?!'\"₹$ab1🙂\ufe0f\u202e<>&")), max_size=40)
-CALIBRATION = CalibrationReport(
-    temperature=3.0,
-    ece_before=0.2,
-    ece=0.1,
-    fitted_on=10,
-    measured_on=10,
-    languages=("mr",),
-    language_margin=5.0,
+CALIBRATION = Calibration(
+    CalibrationReport(
+        temperature=3.0,
+        ece_before=0.2,
+        ece=0.1,
+        fitted_on=10,
+        measured_on=10,
+        languages=("mr",),
+        language_margin=5.0,
+    ),
+    familiar=None,
 )
 
 
-def make_classifier(calibration: CalibrationReport | None = None) -> Classifier:
+def make_classifier(calibration: Calibration | None = None) -> Classifier:
     model = tiny_model(positions=POSITIONS)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

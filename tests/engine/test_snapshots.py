@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from engine import student as student_module
 from engine.compaction import KeptLayer, compose
 from engine.config import PruningConfig
-from engine.events import Compacted, LayerMask, MaskMoved, Notice, to_json
+from engine.events import Compacted, MaskMoved, Notice, to_json
 from engine.hybrid import HybridPruner
 from engine.inside import unpack
 from engine.movement import MovementPruner
 from engine.pruning import Evidence
+from engine.records import LayerMask
 from engine.snapshots import BINS, PICTURES, pack, picture_steps, take_picture
 from tests.engine.pruned_runs import PrunedRun, random_bert, same_weights
 

@@ -13,7 +13,7 @@ from engine import svm
 from engine.config import DataConfig
 from engine.data import Split, TextData, load_data
 from engine.emissions import EmissionsTotals
-from engine.events import EnergySplit, Measurement, RunResult
+from engine.records import EnergySplit, Measurement, RunResult
 from engine.sentences import svm_found, svm_rivals, svm_verdict
 from engine.svm import NgramSvm, characters_read, measure_svm
 from tests.engine.fake_training import REPORT, SVM, run_finished

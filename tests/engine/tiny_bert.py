@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import BertForSequenceClassification, BertTokenizer
 
@@ -22,6 +23,13 @@ TEXTS = (
 
 def tiny_tokenizer(positions: int = 32) -> BertTokenizer:
     return learn_tokenizer(TEXTS, 200, positions)
+
+
+def wordpiece(pieces: Sequence[str], **options: Any) -> BertTokenizer:
+    """A tokenizer whose padding stands last and whose special tokens stand between others."""
+    tokens = ["[UNK]", "first", "[CLS]", "[SEP]", "[MASK]", *pieces, "last", "[PAD]"]
+    options = {"do_lower_case": False, "strip_accents": False, **options}
+    return BertTokenizer(vocab={token: number for number, token in enumerate(dict.fromkeys(tokens))}, **options)
 
 
 def tiny_model(labels: Sequence[str] = LABELS, seed: int = 0, positions: int = 32) -> BertForSequenceClassification:
