@@ -6,45 +6,34 @@ A page or the command line turns a person's wishes into a `RunConfig` (config.py
 for it. training.py is a plain generator that takes the config and yields typed events (events.py); the worker writes them to
 the store (store.py), and pages poll the store and draw (charts.py). Nothing flows backwards but a stop request.
 
-    config errors events records shapes            what everything else speaks of; no torch
-        precision home dotted retelling concealing
-    data: reading arrow columns cleaning           texts in, splits and a cleaning report out
-        splitting mahanews encodings spreadsheets
-        devanagari
-    bases model tokenization preparation           the base model and its head
-    starter alteration corpus_checks               trains the base model that ships, counts what it learns from,
-        starter_check                              and says how it does on real headlines
-    pruning masks: movement hybrid soft_cutoff     what goes: one rule a method behind one interface
-        magnitude wanda dropping vocabulary
-    snapshots inside: inside_tables inside_charts  how the mask moved, and what a person sees of it
-    compaction student                             what is left: a smaller dense BERT, in the midst of training
-    training loop optimization finish              the story of a run, its steps and its end
-        distillation
-    evaluation yardstick timing svm                accuracy, latency, FLOPs and sizes, both sides by one rule; a cheap rival
-    emissions: tracker grids spending meter_folder energy, and what it means in a country
-    checkpoints pruned_format resuming storage     what is on the disk, whole or not at all
-    runs rows database store jobs worker           runs as rows, processes and a queue
-        event_writer standby devices
-        device_locks failures upkeep
-    inference preflight estimates prediction       what a person asks for directly, and when the answer is "not sure"
-        data_preview calibration languages
-        familiarity
-        saliency
-    benchmark: bench_options bench_settings        every claim of speed, measured in one run
-        bench_models bench_latency bench_steps
-        bench_run bench_throughput bench_tables
-        peaks nn_pruning_modules vocabulary_demo
-    lab: lab_memory lab_process lab_worker         any shape beside the dense one, timed while a person waits
-        lab_charts
-    study                                          which method costs least accuracy, over several seeds
-    cli: train_options run_commands reports        the same without a screen
-        visible
-    replay                                         a finished run in one file, shown again where nothing trains
-    charts drawing comparison comparison_charts    what a person is shown
-        trade sweep_plan sweep answers paper
-        sentences run_charts run_tables
-    pictures export html_page: report_page         what a person takes along
-        comparison_page
+From Start to the pruning mask: pages/prune.py, jobs.py, worker.py, training.py, loop/steps.py, loop/student.py, methods/masks.py.
+
+    config errors events records home             what everything else speaks of; no torch
+    shapes precision concealing                   sizes by arithmetic, what a device can do, no secret in what is written
+    jobs worker standby store                     one process a run, a queue of them, one that stands ready, and one database
+    data model                                    texts in, cut and cleaned; the base model that reads them
+    training evaluation distillation emissions    the loop; accuracy, latency and FLOPs; the teacher; energy and CO2
+    pruning compaction                            what goes, behind one interface; what is left, made really smaller
+    checkpoints inference                         a model on the disk, whole or not at all; a model asked
+    charts paper                                  what a run looks like; what the paper printed
+    cli                                           the same without a screen
+    starter starter_check corpus_checks           the base model that ships: trained, tested on real headlines, its corpus counted
+    study                                         which method costs least accuracy, over several seeds
+    replay                                        a finished run in one file, shown again where nothing trains
+
+    runs/                                         runs as rows, devices as queues, failures in words
+    files/                                        what is on the disk: whole files, bases, our own format
+    texts/                                        from a file's bytes to clean texts and token ids
+    before/                                       what can be said before a run starts
+    loop/                                         the parts of the training loop; student puts the masks on
+    methods/                                      the masks, and one pruning method a file
+    measuring/                                    rivals timed in turns, an SVM, calibration, shading, power
+    bench/                                        every claim of speed, measured in one run
+    lab/                                          any shape beside the dense one, timed while a person waits
+    inside/                                       what pruning did inside a run, step by step
+    comparison/                                   finished runs side by side and beside the paper
+    views/                                        sentences, drawings, and what a person takes along
+    terminal/                                     what the command line says and shows
 """
 
 import os

@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
-from engine.calibration import Calibration, save_calibration
 from engine.compaction import is_stock
 from engine.errors import CheckpointError
-from engine.pruned_format import write_weights
-from engine.storage import folder_bytes, replace_folder
+from engine.files.pruned_format import write_weights
+from engine.files.storage import folder_bytes, replace_folder
+from engine.measuring.calibration import Calibration, save_calibration
 
 _FORMAT = 1
 _OLDER = "An older state is used if there is one."
@@ -144,7 +144,7 @@ def save_model(
 ) -> None:
     """Save a compacted model: safetensors, ``config.json`` with the label names, tokenizer, calibration.
 
-    It is a stock checkpoint unless its layers differ or lack heads; then it is one of our own format (pruned_format.py).
+    It is a stock checkpoint unless its layers differ or lack heads; then it is one of our own format (files/pruned_format.py).
 
     Raises:
         CheckpointError: if the disk is full or not writable.

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from engine import reports
-from engine.bench_options import add_bench_options
+from engine.bench.options import add_bench_options
 from engine.concealing import conceal
 from engine.errors import ChhatniError, ConfigError
 from engine.home import default_home
 from engine.jobs import resume, start, stop
-from engine.run_commands import add_run_commands, notice_dead
-from engine.runs import Run
+from engine.runs.run import Run
 from engine.store import RunStore
-from engine.train_options import BASES, add_train_options, config_from, resolve_model
-from engine.visible import visible
+from engine.terminal import reports
+from engine.terminal.run_commands import add_run_commands, notice_dead
+from engine.terminal.train_options import BASES, add_train_options, config_from, resolve_model
+from engine.terminal.visible import visible
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,7 +122,7 @@ def _command(commands: Any, name: str, words: str, action: Any) -> argparse.Argu
 
 
 def _train(options: argparse.Namespace, home: Path) -> int:
-    from engine.preflight import check
+    from engine.before.preflight import check
 
     store = RunStore(home / "runs.db")
     config = config_from(options, store)
@@ -166,7 +166,7 @@ def _show(options: argparse.Namespace, home: Path) -> int:
     notice_dead(store)
     run = store.find(options.run_id)
     if options.html is not None:
-        from engine.report_page import run_page
+        from engine.views.report_page import run_page
 
         told = [stored.event for stored in store.events(run.run_id)]
         options.html.write_text(run_page(run, told), encoding="utf-8")
@@ -202,8 +202,8 @@ def _resume(options: argparse.Namespace, home: Path) -> int:
 
 
 def _classify(options: argparse.Namespace, home: Path) -> int:
-    from engine.cleaning import normalise
     from engine.data import read_texts
+    from engine.texts.cleaning import normalise
 
     for number, text in enumerate(options.texts, start=1):
         if not normalise(text):
@@ -232,16 +232,16 @@ def _classify(options: argparse.Namespace, home: Path) -> int:
 
 
 def _bench(options: argparse.Namespace, home: Path) -> int:
-    from engine.bench_settings import BenchSettings
-    from engine.bench_tables import print_bench
-    from engine.storage import replace_file
+    from engine.bench.settings import BenchSettings
+    from engine.bench.tables import print_bench
+    from engine.files.storage import replace_file
 
     store = RunStore(home / "runs.db")
     settings = BenchSettings.parse(vars(options) | {"model": resolve_model(options.model, store)})
     output = None if options.output is None else Path(options.output)
     if output is not None and output.is_dir():
         raise ConfigError({"output": f"{output} is a folder. Name a file in it for the output."})
-    from engine.benchmark import run_bench
+    from engine.bench.benchmark import run_bench
 
     result = run_bench(settings, home, lambda words: print(f"Measuring {words}", file=sys.stderr))
     if options.json:

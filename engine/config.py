@@ -136,7 +136,7 @@ class TrainingConfig(Part):
     """Ends training after this many optimizer steps, whatever ``epochs`` says."""
     batch_size: Annotated[int, Field(ge=1, le=4096, title="Batch size")] = 32
     learning_rate: Annotated[float | None, Field(gt=0, le=1, title="Learning rate")] = None
-    """Peak rate of AdamW; None takes the default for the base model's width (`optimization.default_learning_rate`)."""
+    """Peak rate of AdamW; None takes the default for the base model's width (`loop.optimization.default_learning_rate`)."""
     weight_decay: Annotated[float, Field(ge=0, le=1, title="Weight decay")] = 0.01
     warmup_share: Annotated[float, Field(ge=0, le=1, title="Learning-rate warm-up")] = 0.1
     """Share of all steps over which the learning rate rises from 0; afterwards it falls linearly to 0."""

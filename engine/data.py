@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.cleaning import Part, clean, normalise
-from engine.columns import SPLIT_NAMES, Columns, find_columns, find_text_column, found_note, split_column
 from engine.config import MAHANEWS, DataConfig
-from engine.encodings import decode
 from engine.errors import DataError
-from engine.mahanews import LICENCE_NOTE, count_note, fetch
-from engine.reading import Table, read_bytes, read_table
 from engine.records import DataReport, SplitReport
-from engine.splitting import SPLITS, check_labels, check_not_empty, cut_missing, listed
+from engine.texts.cleaning import Part, clean, normalise
+from engine.texts.columns import SPLIT_NAMES, Columns, find_columns, find_text_column, found_note, split_column
+from engine.texts.encodings import decode
+from engine.texts.mahanews import LICENCE_NOTE, count_note, fetch
+from engine.texts.reading import Table, read_bytes, read_table
+from engine.texts.splitting import SPLITS, check_labels, check_not_empty, cut_missing, listed
 
 STARTER = Path(__file__).resolve().parent.parent / "assets" / "corpus" / "corpus.csv"
 

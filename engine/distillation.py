@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import BertForSequenceClassification
 
 from engine.evaluation import predict_logits
-from engine.storage import replace_file
+from engine.files.storage import replace_file
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

@@ -1,11 +1,11 @@
 """What a run costs: its energy, live, and the CO2 of the chosen country's grid (CodeCarbon, offline).
 
-    machine -> tracker.Tracker -> EmissionsMeter -> EmissionsSampled, EmissionsTotals
-                country -> grids.grid_intensity --^
+    machine -> measuring.tracker.Tracker -> EmissionsMeter -> EmissionsSampled, EmissionsTotals
+                country -> measuring.grids.grid_intensity --^
 
 Energy is what the meter counts; emissions are always that energy times the grid, so another country is a multiplication
-(`grids.recompute`). Counted are the whole processor and memory, whoever uses them, and the one GPU the run trains on, of which
-NVML counts the whole card; on the CPU no GPU is counted, since the run does not use it. A processor whose counter cannot
+(`measuring.grids.recompute`). Counted are the whole processor and memory, whoever uses them, and the one GPU the run trains on, of
+which NVML counts the whole card; on the CPU no GPU is counted, since the run does not use it. A processor whose counter cannot
 be read, and memory, are modelled; `EmissionsMeter.basis` says which. Nothing here touches the network.
 """
 
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Literal, Self
 from engine.config import EmissionsConfig
 from engine.errors import ConfigError, TrainingError
 from engine.events import EmissionsSampled
-from engine.grids import emissions_kg, grid_intensity
-from engine.meter_folder import new_folder
+from engine.measuring.grids import emissions_kg, grid_intensity
+from engine.measuring.meter_folder import new_folder
 from engine.records import Basis, EnergySplit, Record
 
 if TYPE_CHECKING:
-    from engine.tracker import Load, Reading, Tracker
+    from engine.measuring.tracker import Load, Reading, Tracker
 
 Phase = Literal["training", "evaluation"]
 
@@ -126,7 +126,7 @@ class EmissionsMeter:
         self._folder = new_folder()
         tracker = None
         try:
-            from engine.tracker import Tracker
+            from engine.measuring.tracker import Tracker
 
             gpu = self._gpu()
             tracker = Tracker(self.country, self._interval_s, gpu, self._folder.name, self._take)
@@ -219,7 +219,7 @@ class EmissionsMeter:
         """Return the NVML index of the GPU to meter, or None with a notice where there should be one."""
         if self._ordinal is None:
             return None
-        from engine.tracker import nvml_index
+        from engine.measuring.tracker import nvml_index
 
         try:
             return nvml_index(self._ordinal)

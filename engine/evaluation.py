@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
 from engine.data import batches
+from engine.measuring.timing import spread, time_in_turns
 from engine.records import Latency, Measurement
-from engine.timing import spread, time_in_turns
 
 
 def collate(ids: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:

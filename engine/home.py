@@ -3,7 +3,7 @@
     <home>/runs.db              runs and their events
     <home>/runs/<run_id>/       log.txt, resume/ and model/ of one run
     <home>/cache/               downloads
-    <home>/locks/               one file lock for each device and each living run
+    <home>/locks/               one file lock for each living run; those of devices are the machine's, see `runs.device_locks`
 
 ``CHHATNI_HOME`` names the home; without it the home is ``checkpoints/`` beside this package.
 """

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
-from engine.bases import download, find_base
-from engine.calibration import Calibration, doubt, load_calibration
-from engine.cleaning import normalise
 from engine.data import batches
 from engine.errors import CheckpointError
 from engine.evaluation import collate, count_bytes, count_parameters
+from engine.files.bases import download, find_base
+from engine.measuring.calibration import Calibration, doubt, load_calibration
 from engine.model import load_folder
 from engine.records import Doubt
-from engine.tokenization import encode, longest_covered, window_starts
+from engine.texts.cleaning import normalise
+from engine.texts.tokenization import encode, longest_covered, window_starts
 
 MAX_WINDOWS = 32
 """A longer text is read to the end of this many windows: at most 32 forward passes a text, whatever is pasted."""

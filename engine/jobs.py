@@ -20,14 +20,15 @@ from filelock import FileLock, Timeout
 from engine import standby
 from engine.concealing import conceal, for_workers
 from engine.config import RunConfig
-from engine.device_locks import held_elsewhere
-from engine.devices import is_alive, lock_name, process_created
 from engine.errors import JobError, WorkerDied
-from engine.event_writer import recover
 from engine.events import RunFailed
-from engine.failures import read_last_words
 from engine.home import REPOSITORY, lock_path, run_folder
-from engine.runs import ACTIVE, ENDED, Run, RunState
+from engine.runs.device_locks import held_elsewhere
+from engine.runs.devices import lock_name
+from engine.runs.event_writer import recover
+from engine.runs.failures import read_last_words
+from engine.runs.processes import is_alive, process_created
+from engine.runs.run import ACTIVE, ENDED, Run, RunState
 from engine.store import RunStore
 
 WORKER_COMMAND = (sys.executable, "-X", "faulthandler", "-m", "engine.worker")

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from engine.bases import TOKENIZER_FILES, Base, download
 from engine.compaction import KeptLayer, compact_in_place, layer_sizes
 from engine.errors import CheckpointError
-from engine.pruned_format import read_weights
+from engine.files.bases import TOKENIZER_FILES, Base, download
+from engine.files.pruned_format import read_weights
 from engine.shapes import COMPACT, MURIL, Shape, in_own_format
-from engine.tokenization import learn_tokenizer
+from engine.texts.tokenization import learn_tokenizer
 
 HeadFit = Literal["by name", "subset by name", "aligned", "new"]
 
@@ -81,7 +81,7 @@ def random_model(
 
 
 def load_folder(folder: Path) -> Loaded:
-    """Load a BERT checkpoint and its tokenizer from a folder in stock format or in our own (pruned_format.py).
+    """Load a BERT checkpoint and its tokenizer from a folder in stock format or in our own (files/pruned_format.py).
 
     Raises:
         CheckpointError: naming the file at fault and what to do.

@@ -3,8 +3,8 @@
 A `Pruner` is asked before every optimizer step. It sets its masks for that step, or names the units that are to stay from now
 on, in which case the loop makes model and optimizer smaller at once (compaction.py) and goes on at that size.
 
-The methods: movement.py (block movement), hybrid.py, soft_cutoff.py, magnitude.py (neurons, weights), wanda.py
-(activation-aware), dropping.py (layers), vocabulary.py (tokens).
+The methods, one file each in methods/: movement (block movement), hybrid, soft_cutoff, magnitude (neurons, weights), wanda
+(activation-aware), dropping (layers), vocabulary (tokens).
 """
 
 import math
@@ -169,21 +169,21 @@ def make_pruner(
 def _rule(config: PruningConfig) -> type[Pruner]:
     """Import what a method needs only when it is asked for; the modules of the methods import this one."""
     if config.method == "block-movement":
-        from engine.movement import MovementPruner
+        from engine.methods.movement import MovementPruner
 
         return MovementPruner
     if config.method == "hybrid":
-        from engine.hybrid import HybridPruner
+        from engine.methods.hybrid import HybridPruner
 
         return HybridPruner
     if config.method == "soft-cutoff":
-        from engine.soft_cutoff import SoftCutoffPruner
+        from engine.methods.soft_cutoff import SoftCutoffPruner
 
         return SoftCutoffPruner
     if config.method == "wanda":
-        from engine.wanda import ActivationPruner
+        from engine.methods.wanda import ActivationPruner
 
         return ActivationPruner
-    from engine.magnitude import MagnitudePruner, WeightPruner
+    from engine.methods.magnitude import MagnitudePruner, WeightPruner
 
     return WeightPruner if config.unit == "weight" else MagnitudePruner

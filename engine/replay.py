@@ -24,10 +24,10 @@ from pydantic import Field, ValidationError
 from engine.config import RunConfig
 from engine.errors import ChhatniError, DataError, JobError
 from engine.events import Event, ModelLoaded, RunFinished, RunStarted, StepLogged
+from engine.files.storage import replace_file
 from engine.home import REPOSITORY, default_home
 from engine.records import Record, RunResult
-from engine.runs import Run, StoredEvent
-from engine.storage import replace_file
+from engine.runs.run import Run, StoredEvent
 from engine.store import RunStore
 
 SHIPPED = REPOSITORY / "assets" / "recorded"

@@ -25,7 +25,7 @@ import psutil
 from engine.home import REPOSITORY
 
 ARGUMENT = "--standby"
-IMPORTED = ("engine.tracker", "engine.training")
+IMPORTED = ("engine.measuring.tracker", "engine.training")
 """What a waiting worker imports; all else comes with these."""
 IDLE_S = 900.0
 SPARE_BYTES = 2 * 1024**3

@@ -2,9 +2,9 @@
 
 The starter is a small BERT that has seen the train split of `assets/corpus` and nothing else. So few texts are too few for a
 transformer to learn from labels alone, so a linear SVM over character n-grams, which learns well from little, is its teacher:
-the student matches the SVM's opinion of altered texts, new ones in every epoch (`engine.alteration`). Its word embeddings begin
-with the SVM's opinion of each piece, so that it need not find out first which words belong to which topic. The same seed on the
-same type of machine gives the same accuracy. `checkpoints/starter` is replaced only when the new one is whole.
+the student matches the SVM's opinion of altered texts, new ones in every epoch (`engine.texts.alteration`). Its word embeddings
+begin with the SVM's opinion of each piece, so that it need not find out first which words belong to which topic. The same seed on
+the same type of machine gives the same accuracy. `checkpoints/starter` is replaced only when the new one is whole.
 
 Source: distillation, Hinton et al. 2015 (https://arxiv.org/abs/1503.02531).
 """
@@ -24,22 +24,22 @@ from typing import Any
 import torch
 from transformers import BertForSequenceClassification, BertTokenizer, get_linear_schedule_with_warmup
 
-from engine.alteration import alter, encode_loosely
-from engine.bases import STARTER
-from engine.calibration import Calibration, fit_calibration
 from engine.checkpoints import save_model
 from engine.config import DataConfig, EmissionsConfig, RunConfig
 from engine.data import Split, TextData, batches, load_data
 from engine.distillation import distillation_loss
 from engine.emissions import EmissionsMeter
 from engine.evaluation import collate, count_bytes, count_parameters, predict_logits, scores
+from engine.files.bases import STARTER
+from engine.files.storage import replace_folder
+from engine.loop.optimization import make_optimizer
+from engine.loop.preparation import device_name
+from engine.measuring.calibration import Calibration, fit_calibration
+from engine.measuring.svm import NgramSvm
 from engine.model import random_model
-from engine.optimization import make_optimizer
-from engine.preparation import device_name
 from engine.shapes import Shape
-from engine.storage import replace_folder
-from engine.svm import NgramSvm
-from engine.tokenization import encode, learn_tokenizer
+from engine.texts.alteration import alter, encode_loosely
+from engine.texts.tokenization import encode, learn_tokenizer
 
 SHAPE = Shape(layers=3, hidden_size=192, heads=3, intermediate_size=768, vocabulary=5000, labels=12)
 SEED = 0

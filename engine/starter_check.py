@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.bases import STARTER
-from engine.calibration import expected_calibration_error
 from engine.config import DataConfig
 from engine.data import STARTER as CORPUS
 from engine.data import TextData, load_data
 from engine.evaluation import scores
+from engine.files.bases import STARTER
+from engine.files.storage import replace_file
 from engine.inference import Classifier, Prediction, load_classifier
-from engine.storage import replace_file
-from engine.svm import NgramSvm
+from engine.measuring.calibration import expected_calibration_error
+from engine.measuring.svm import NgramSvm
 
 OUTSIDE = CORPUS.with_name("outside.csv")
 HEADING = "## On real headlines"

@@ -1,8 +1,8 @@
 """Runs and their events, in one SQLite file that every process opens for itself.
 
-A run is a row (see `runs`); what it says about itself are rows of ``events``. `append` also keeps the run's row up to
+A run is a row (see `runs.run`); what it says about itself are rows of ``events``. `append` also keeps the run's row up to
 date (step, error, result), so that a list of hundreds of runs never reads an event. Every change of state goes through
-`rows.move_state`.
+`runs.rows.move_state`.
 """
 
 import os
@@ -12,13 +12,23 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from engine.config import RunConfig
-from engine.database import Database
-from engine.devices import process_created
 from engine.errors import ConfigError, JobError
 from engine.events import Event
 from engine.home import lock_path, run_folder
-from engine.rows import NEXT_PLACE, NEXT_TICKET, append_events, listing, marks, move_state, new_id, row_of, rows_needing
-from engine.runs import (
+from engine.runs.database import Database
+from engine.runs.processes import process_created
+from engine.runs.rows import (
+    NEXT_PLACE,
+    NEXT_TICKET,
+    append_events,
+    listing,
+    marks,
+    move_state,
+    new_id,
+    row_of,
+    rows_needing,
+)
+from engine.runs.run import (
     ACTIVE,
     ENDED,
     MIGRATIONS,

@@ -22,14 +22,14 @@ from engine.events import (
     RunStarted,
     RunStopped,
 )
-from engine.finish import finish
+from engine.files.storage import tidy
 from engine.home import run_folder
-from engine.loop import Loop
+from engine.loop.finish import finish
+from engine.loop.preparation import Prepared, choose_device, device_name, prepare
+from engine.loop.resuming import fingerprint, restore, saved_spending
+from engine.loop.spending import Spent, note_spent, spent_before
+from engine.loop.steps import Loop
 from engine.precision import choose_precision
-from engine.preparation import Prepared, choose_device, device_name, prepare
-from engine.resuming import fingerprint, restore, saved_spending
-from engine.spending import Spent, note_spent, spent_before
-from engine.storage import tidy
 
 
 def train(

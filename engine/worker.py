@@ -23,15 +23,15 @@ from filelock import FileLock, Timeout
 from engine import standby
 from engine.concealing import Concealed
 from engine.config import RunConfig
-from engine.device_locks import DeviceLock
-from engine.devices import process_created
 from engine.errors import ChhatniError, JobError, StoreLocked
-from engine.event_writer import RETRY_S, EventWriter
 from engine.events import Event, RunFinished, RunStopped
-from engine.failures import describe_failure, last_words
 from engine.home import default_home, lock_path, run_folder
 from engine.jobs import log_path, reconcile
-from engine.runs import Run, RunState
+from engine.runs.device_locks import DeviceLock
+from engine.runs.event_writer import RETRY_S, EventWriter
+from engine.runs.failures import describe_failure, last_words
+from engine.runs.processes import process_created
+from engine.runs.run import Run, RunState
 from engine.store import RunStore
 
 TURN_POLL_S = 0.25

@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from engine import comparison
-from engine.comparison_page import MOST_RUNS, Curves, comparison_drawings
+from engine.comparison import frames as comparison
+from engine.comparison.page import MOST_RUNS, Curves, comparison_drawings
 from engine.errors import ChhatniError
-from engine.grids import countries, grid_intensity
+from engine.measuring.grids import countries, grid_intensity
 from engine.paper import CITATION, SPEED_NOTE
-from engine.runs import Run
-from engine.sentences import OWN_FORMAT
+from engine.runs.run import Run
 from engine.store import RunStore
+from engine.views.sentences import OWN_FORMAT
 from pages.shared import comparison_view as view
 from pages.shared.address import choose, keep
 from pages.shared.language import say

@@ -5,7 +5,7 @@ import streamlit as st
 from engine import jobs
 from engine.config import PruningConfig
 from engine.errors import ChhatniError, NoSuchRun
-from engine.runs import Run
+from engine.runs.run import Run
 from pages.shared import inside_view, mask_replay, words
 from pages.shared.choice import choose_run
 from pages.shared.language import say

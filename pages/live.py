@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from engine import jobs, upkeep
+from engine import jobs
 from engine.errors import ChhatniError, NoSuchRun
 from engine.replay import Recording
-from engine.runs import ACTIVE, RESUMABLE, Run
-from engine.upkeep import Waiting
+from engine.runs import upkeep
+from engine.runs.run import ACTIVE, RESUMABLE, Run
+from engine.runs.upkeep import Waiting
 from pages.shared import details, downloads, manage, monitor, player, queue
 from pages.shared.choice import draw_choice, settle_run
 from pages.shared.language import say

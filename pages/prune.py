@@ -20,7 +20,7 @@ REFUSED = "refused"  # what the last check before a start has refused: the confi
 
 def problems(config: RunConfig) -> dict[str, str]:
     """Check data and model before a run is made; return complaints by field, the field "" standing for the whole."""
-    from engine import preflight  # it imports datasets, which the page must not wait for when it opens
+    from engine.before import preflight  # it imports datasets, which the page must not wait for when it opens
 
     try:
         preflight.check(config, store.home)

@@ -7,9 +7,11 @@ from functools import partial
 
 import streamlit as st
 
-from engine import lab, lab_memory, lab_process
 from engine.errors import CheckpointError, ChhatniError, ConfigError
-from engine.lab import LabResult, LabSettings
+from engine.lab import memory as lab_memory
+from engine.lab import plan as lab
+from engine.lab import process as lab_process
+from engine.lab.plan import LabResult, LabSettings
 from pages.shared import lab_form, lab_view, words
 from pages.shared.language import say
 from pages.shared.studio import complain, show_error, store_and_runs

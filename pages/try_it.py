@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import streamlit as st
 
 from engine.records import RunResult
-from engine.sentences import OWN_FORMAT
+from engine.views.sentences import OWN_FORMAT
 from pages.shared import topics, words
 from pages.shared.classify import LIMIT_CHARACTERS, Outcome, classify_text, explain_text
 from pages.shared.file_view import one_file
@@ -17,7 +17,7 @@ from pages.shared.outcome import show_outcome, show_words
 from pages.shared.studio import finished, offer_archived, store_and_runs
 
 if TYPE_CHECKING:
-    from engine.saliency import Saliency
+    from engine.measuring.saliency import Saliency
 
 MODELS, TEXT, ASKED, SHADE = "try_models", "try_text", "try_asked", "try_shade"
 LENGTH = "try_length"

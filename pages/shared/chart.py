@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any, cast
 
 import altair as alt
-import pandas as pd
 import streamlit as st
 
-from engine.charts import Chart
+from engine.charts import Chart, frame
+from engine.views.run_charts import Drawing
 from pages.shared.language import language, marathi
 from pages.shared.presenter import presenting
 
@@ -60,23 +60,23 @@ class _Known:
         return spec
 
 
-def show_moving(draw: Callable[[pd.DataFrame], Chart], data: pd.DataFrame, *, key: str, alt_text: str) -> None:
+def show_moving(drawing: Drawing, *, key: str, alt_text: str) -> None:
     """Draw a chart that comes again at every tick, of which only the data change: its specification is made once and kept.
 
     Args:
-        draw: makes the chart, with a specification that does not depend on the data; the same function for the same chart.
-        data: what is drawn; one frame.
+        drawing: what makes the chart, the same function for the same chart, and its data, on which nothing else depends.
         key: see `show_chart`.
         alt_text: see `show_chart`.
     """
+    draw, data = drawing
     spec = {**_specification(draw, language(), presenting()), "datasets": {_ROWS: data}}
     st.vega_lite_chart(spec=spec, width="stretch", key=key, alt=alt_text)
 
 
 @lru_cache(maxsize=_KEPT)
-def _specification(draw: Callable[[pd.DataFrame], Chart], language: str, presenting: bool) -> dict[str, Any]:
+def _specification(draw: Callable[..., Chart], language: str, presenting: bool) -> dict[str, Any]:
     """Return the specification of a chart of `_ROWS`, as sessions with this language and size of letters are to see it."""
-    chart = prepare(draw(pd.DataFrame()))
+    chart = prepare(draw(frame(())))
     chart.data = alt.NamedData(name=_ROWS)
     spec: dict[str, Any] = chart.to_dict()
     spec.get("config", {}).pop(

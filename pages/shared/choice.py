@@ -5,7 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from engine.runs import Run
+from engine.runs.run import Run
 from pages.shared.language import say
 from pages.shared.studio import run_label
 from pages.shared.words import escape

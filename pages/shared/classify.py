@@ -14,8 +14,8 @@ from pages.shared.uploads import keep_upload
 
 if TYPE_CHECKING:
     from engine.inference import Classifier, Prediction
+    from engine.measuring.saliency import Saliency
     from engine.records import CalibrationReport
-    from engine.saliency import Saliency
 
 LIMIT_CHARACTERS = 100_000
 """Characters of a pasted text that a model is given."""
@@ -76,7 +76,7 @@ def _load(source: str, home: Path) -> "Classifier":
 
 def classify_text(text: str, titles: Mapping[str, str], home: Path) -> list[Outcome]:
     """Ask each model about a text: one pass to warm up, then `PASSES` or one; the one of median latency counts."""
-    from engine.calibration import unsure_below
+    from engine.measuring.calibration import unsure_below
 
     outcomes = []
     for source, title in titles.items():
@@ -108,7 +108,7 @@ def classify_text(text: str, titles: Mapping[str, str], home: Path) -> list[Outc
 
 def explain_text(text: str, source: str, label: str, home: Path) -> "Saliency | str":
     """Weigh the words of a text for a label; a sentence where that cannot be done."""
-    from engine.saliency import explain
+    from engine.measuring.saliency import explain
 
     try:
         return explain(_load(source, home), text[:LIMIT_CHARACTERS], label)

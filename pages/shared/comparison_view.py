@@ -5,13 +5,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine import comparison, sweep
 from engine.charts import Chart
-from engine.comparison_page import Curves, comparison_page
+from engine.comparison import frames as comparison
+from engine.comparison import sweep
+from engine.comparison.page import Curves, comparison_page
 from engine.events import Evaluated, RunStarted, StepLogged
-from engine.pictures import zipped
-from engine.runs import Run
+from engine.runs.run import Run
 from engine.store import RunStore
+from engine.views.pictures import zipped
 from pages.shared.address import choose, keep
 from pages.shared.chart import show_chart
 from pages.shared.downloads import offer, offer_table, say_fonts

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from engine import run_tables
 from engine.events import (
     CheckpointSaved,
     Compacted,
@@ -17,8 +16,9 @@ from engine.events import (
     VocabularyTrimmed,
 )
 from engine.records import DataReport
-from engine.runs import Run
-from engine.sentences import svm_found, vocabulary_kept, what_went
+from engine.runs.run import Run
+from engine.views import run_tables
+from engine.views.sentences import svm_found, vocabulary_kept, what_went
 from pages.shared import words
 from pages.shared.language import say
 from pages.shared.timeline import Timeline

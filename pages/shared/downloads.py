@@ -5,11 +5,11 @@ from typing import Literal
 
 import streamlit as st
 
-from engine.export import Table, events_frame, to_csv, to_json_lines
-from engine.pictures import draws_devanagari, zipped
-from engine.report_page import run_charts, run_page
-from engine.retelling import settled
+from engine.runs.retelling import settled
 from engine.store import RunStore
+from engine.views.export import Table, events_frame, to_csv, to_json_lines
+from engine.views.pictures import draws_devanagari, zipped
+from engine.views.report_page import run_charts, run_page
 from pages.shared.language import say
 
 Make = Callable[[], bytes | str]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine import answers
 from engine.errors import ChhatniError
+from engine.views import answers
 from pages.shared import topics
 from pages.shared.classify import FileOutcome, classify_file, read_file
 from pages.shared.downloads import offer_table

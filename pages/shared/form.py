@@ -6,10 +6,10 @@ from pathlib import Path
 import streamlit as st
 
 from engine.config import MAHANEWS, PAPER_MODEL, RunConfig
-from engine.devices import lock_name
 from engine.errors import ConfigError
-from engine.grids import countries
+from engine.measuring.grids import countries
 from engine.precision import choose_precision
+from engine.runs.devices import lock_name
 from pages.shared import recipe
 from pages.shared.fields import number, text, whole
 from pages.shared.language import say
@@ -150,12 +150,12 @@ def _choose_precision(errors: Mapping[str, str]) -> None:
         persist_state="session",
     )
     try:
-        device = lock_name(st.session_state["training.device"]).replace("-", ":")
+        device = lock_name(st.session_state["training.device"])
         chosen, reason = choose_precision(st.session_state["training.precision"], device)
     except ConfigError as error:
         errors = {**error.fields, **errors}
     else:
-        where = "CPU" if device == "cpu" else f"GPU {device.partition(':')[2]}"
+        where = "CPU" if device == "cpu" else f"GPU {device.removeprefix('cuda-')}"
         st.caption(
             say(
                 "On this machine: {precision} on the {device} ({reason}).",

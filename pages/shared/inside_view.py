@@ -5,10 +5,12 @@ from functools import partial
 
 import streamlit as st
 
-from engine import inside, inside_charts, inside_tables
 from engine.charts import Chart
 from engine.config import PruningConfig
-from engine.inside import Frame
+from engine.inside import charts as inside_charts
+from engine.inside import frames as inside
+from engine.inside import tables as inside_tables
+from engine.inside.frames import Frame
 from pages.shared import words
 from pages.shared.chart import show_chart
 from pages.shared.downloads import offer_table

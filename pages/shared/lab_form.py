@@ -7,10 +7,10 @@ from typing import Literal
 
 import streamlit as st
 
-from engine import lab
-from engine.devices import gpu_count
 from engine.errors import CheckpointError, ConfigError
-from engine.lab import LabSettings, Sizes
+from engine.lab import plan as lab
+from engine.lab.plan import LabSettings, Sizes
+from engine.runs.devices import gpu_count
 from engine.shapes import Shape
 from pages.shared.address import choose, keep
 from pages.shared.language import say

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from engine import lab, lab_charts
-from engine.drawing import layers_chart
-from engine.dropping import outer_layers
-from engine.lab import LabResult, LabSettings
+from engine.lab import charts as lab_charts
+from engine.lab import plan as lab
+from engine.lab.plan import LabResult, LabSettings
+from engine.methods.dropping import outer_layers
 from engine.shapes import Shape
+from engine.views.drawing import layers_chart
 from pages.shared import words
 from pages.shared.chart import show_chart
 from pages.shared.downloads import offer_table

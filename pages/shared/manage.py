@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from engine import jobs, upkeep
+from engine import jobs
 from engine.errors import ChhatniError, NoSuchRun
-from engine.runs import Run
+from engine.runs import upkeep
+from engine.runs.run import Run
 from engine.store import RunStore
 from pages.shared import words
 from pages.shared.choice import LAST

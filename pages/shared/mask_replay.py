@@ -5,7 +5,7 @@ import time
 import streamlit as st
 
 from engine.events import Event, MaskMoved
-from engine.inside import KINDS, Frame, frame_at, replay
+from engine.inside.frames import KINDS, Frame, frame_at, replay
 from engine.store import RunStore
 from pages.shared.language import say
 

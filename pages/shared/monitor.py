@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from engine import run_tables
 from engine.events import (
     BaselineMeasured,
     DataPrepared,
@@ -15,9 +14,10 @@ from engine.events import (
     StepLogged,
     SvmMeasured,
 )
-from engine.run_charts import fixed_cut_off, run_drawings
-from engine.runs import Run
-from engine.sentences import OWN_FORMAT, pruned_unit, svm_verdict
+from engine.runs.run import Run
+from engine.views import run_tables
+from engine.views.run_charts import fixed_cut_off, run_drawings
+from engine.views.sentences import OWN_FORMAT, pruned_unit, svm_verdict
 from pages.shared import words
 from pages.shared.chart import show_moving
 from pages.shared.figure import show_figure
@@ -198,13 +198,13 @@ def show_charts(run: Run, timeline: Timeline) -> None:
         for side, name in zip(st.columns(2), pair, strict=True):
             with side, st.container(border=True, height="stretch"):
                 st.markdown(f"**{titles[name]}**{f' {replay_mark()}' if timeline.recorded else ''}")
-                draw, data = drawings[name]
+                data = drawings[name][1]
                 if name == "accuracy" and random_weights:
                     st.caption(say("Not measured: random weights. This base serves to measure time and energy."))
                 elif data.empty:
                     st.caption(say("Nothing to draw yet."))
                 else:
-                    show_moving(draw, data, key=f"live_{name}", alt_text=titles[name])
+                    show_moving(drawings[name], key=f"live_{name}", alt_text=titles[name])
 
 
 def basis_said(basis: str) -> str:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from engine import answers
-from engine.estimates import text_energy_kwh
+from engine.before.estimates import text_energy_kwh
 from engine.records import Doubt, RunResult
+from engine.views import answers
 from pages.shared import shading, topics, words
 from pages.shared.chart import show_chart
 from pages.shared.classify import Outcome
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
     from engine.inference import Prediction
-    from engine.saliency import Saliency
+    from engine.measuring.saliency import Saliency
 
 NOTICEABLE = 0.02
 """Points of probability (0 to 1) that contributions may miss without a word about it."""

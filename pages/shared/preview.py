@@ -5,16 +5,16 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine.bases import base_shape, find_base
+from engine.before.estimates import estimate
+from engine.before.prediction import predict_shape
 from engine.config import PAPER_MODEL, RunConfig
-from engine.drawing import layers_chart, parts_chart
 from engine.errors import CheckpointError
-from engine.estimates import estimate
-from engine.grids import recompute
+from engine.files.bases import base_shape, find_base
+from engine.measuring.grids import recompute
 from engine.paper import SPEED_NOTE, row_of
-from engine.prediction import predict_shape
-from engine.runs import Run
+from engine.runs.run import Run
 from engine.shapes import MURIL, Shape
+from engine.views.drawing import layers_chart, parts_chart
 from pages.shared import words
 from pages.shared.chart import show_chart
 from pages.shared.figure import show_figure

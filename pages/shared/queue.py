@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from engine import jobs, upkeep
+from engine import jobs
 from engine.errors import ChhatniError
-from engine.runs import Run
+from engine.runs import upkeep
+from engine.runs.run import Run
+from engine.runs.upkeep import Waiting
 from engine.store import RunStore
-from engine.upkeep import Waiting
 from pages.shared.language import say
 from pages.shared.studio import attempt, show_error, show_refusal
 from pages.shared.words import escape

@@ -12,7 +12,7 @@ from engine.charts import ACCENT, ORANGE
 from pages.shared.language import say
 
 if TYPE_CHECKING:
-    from engine.saliency import Piece
+    from engine.measuring.saliency import Piece
 
 STRONGEST = 0.55
 """Opacity of the tint behind the word that counts most; text on it keeps a contrast of 4.5:1 in both themes."""
@@ -27,7 +27,7 @@ def shaded(pieces: Sequence["Piece"], topic: str) -> str:
     """Return the HTML of a text: each word that was read with its tint and, on hover, its exact contribution.
 
     Args:
-        pieces: as `engine.saliency.explain` gives them.
+        pieces: as `engine.measuring.saliency.explain` gives them.
         topic: name of the label that they contributed to.
     """
     strongest = max((abs(piece.contribution) for piece in pieces), default=0.0)

@@ -10,7 +10,7 @@ from engine import jobs
 from engine.errors import ChhatniError, JobError
 from engine.home import default_home
 from engine.records import RunResult
-from engine.runs import Run, RunState
+from engine.runs.run import Run, RunState
 from engine.store import RunStore
 from pages.shared.address import choose, keep
 from pages.shared.language import say

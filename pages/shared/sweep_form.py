@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from engine.before.sweep_plan import RATES, SEEDS, USUAL, sweep_settings
 from engine.config import METHODS, RunConfig
 from engine.errors import ConfigError
-from engine.sweep_plan import RATES, SEEDS, USUAL, sweep_settings
 from pages.shared.language import say
 from pages.shared.words import escape
 

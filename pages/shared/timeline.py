@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from engine.events import Event, RunStarted
-from engine.retelling import told_again
+from engine.runs.retelling import told_again
 from engine.store import RunStore
 
 E = TypeVar("E")

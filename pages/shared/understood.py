@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from engine import run_tables
 from engine.config import DataConfig, RunConfig
 from engine.errors import ChhatniError
+from engine.views import run_tables
 from pages.shared import recipe, words
 from pages.shared.language import say
 from pages.shared.studio import show_error
 
 if TYPE_CHECKING:
-    from engine.data_preview import DataPreview
+    from engine.before.data_preview import DataPreview
 
 LOOK = "look_at_data"
 
@@ -22,7 +22,8 @@ LOOK = "look_at_data"
 @st.cache_data(max_entries=4, show_spinner=False)
 def _preview(data: str, seed: int, base: str, home: str, stamps: tuple[str, ...]) -> "DataPreview":
     """Read a dataset; ``stamps`` change with its files, so that a changed file is read again."""
-    from engine.data_preview import preview_data  # it imports datasets, which the page must not wait for when it opens
+    # it imports datasets, which the page must not wait for when it opens
+    from engine.before.data_preview import preview_data
 
     return preview_data(DataConfig.model_validate_json(data), seed, base, Path(home))
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 from pathlib import Path, PurePosixPath
 
-from engine.storage import replace_file
+from engine.files.storage import replace_file
 
 KINDS = ("csv", "tsv", "jsonl", "parquet", "xlsx")
 """Tables that a run can learn from."""

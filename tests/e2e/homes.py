@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.config import RunConfig
 from engine.events import Event, MaskMoved
 from engine.paper import table_settings
-from engine.runs import RunState
+from engine.runs.run import RunState
 from engine.store import RunStore
 from tests.engine.mask_events import history
 from tests.pages.seed import config, seed_run, steps

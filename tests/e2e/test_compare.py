@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from engine.grids import grid_intensity
+from engine.measuring.grids import grid_intensity
 from engine.store import RunStore
 from tests.e2e.browser import MINUTE, OVERFLOW, faults, listen, serve
 from tests.pages.seed import config, seed_run

@@ -6,7 +6,7 @@ from transformers import BertForSequenceClassification
 
 from engine.compaction import Kept, compact_in_place
 from engine.config import PruningConfig
-from engine.hybrid import HybridPruner, MaskedBlocks
+from engine.methods.hybrid import HybridPruner, MaskedBlocks
 from engine.model import random_model
 from engine.pruning import DensitySchedule
 from engine.shapes import Shape

@@ -11,11 +11,11 @@ from transformers import BertForSequenceClassification, BertTokenizer
 
 from engine.config import PruningConfig, RunConfig
 from engine.events import Compacted, Event
+from engine.loop.optimization import make_optimizer
+from engine.loop.preparation import Prepared
+from engine.loop.student import Student
 from engine.model import random_model
-from engine.optimization import make_optimizer
-from engine.preparation import Prepared
 from engine.shapes import Shape
-from engine.student import Student
 
 LABELS = ["a", "b", "c"]
 TOKENS = 60
@@ -102,7 +102,7 @@ class PrunedRun:
         return self
 
     def resumed(self) -> "PrunedRun":
-        """Return a new run that goes on from what is saved of this one, as in `resuming.restore`."""
+        """Return a new run that goes on from what is saved of this one, as in `loop.resuming.restore`."""
         facts = json.loads(json.dumps(self.student.facts()))
         weights = {name: value.detach().cpu().contiguous().clone() for name, value in self.model.state_dict().items()}
         optimizer = copy.deepcopy(self.optimizer.state_dict())

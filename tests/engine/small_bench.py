@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from engine.bench_settings import BenchSettings
-from engine.benchmark import run_bench
+from engine.bench.benchmark import run_bench
+from engine.bench.settings import BenchSettings
 from engine.shapes import Shape
 
 CPU = torch.device("cpu")

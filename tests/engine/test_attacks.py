@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine import jobs, worker
-from engine.bases import find_base
 from engine.cli import main
 from engine.config import RunConfig
 from engine.errors import CheckpointError, JobError
+from engine.files.bases import find_base
 from engine.home import run_folder
 from engine.store import RunStore
 

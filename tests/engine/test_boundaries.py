@@ -1,18 +1,21 @@
 """What may know of what: the lines that keep the app quick to open and the engine free of its screen."""
 
 import ast
+import importlib
+import inspect
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-import engine
 from engine.home import REPOSITORY
 
 ENGINE = sorted((REPOSITORY / "engine").glob("**/*.py"))
+FOLDERS = sorted({path.parent for path in ENGINE})
 PAGES = [REPOSITORY / "app.py", *sorted((REPOSITORY / "pages").glob("**/*.py"))]
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "sklearn", "codecarbon", "streamlit")
 LIGHT = (
@@ -24,30 +27,30 @@ LIGHT = (
     "charts",
     "paper",
     "home",
-    "runs",
+    "runs.run",
     "shapes",
     "precision",
-    "grids",
+    "measuring.grids",
     "emissions",
     "worker",
-    "bases",
+    "files.bases",
     "cli",
-    "dropping",
-    "prediction",
-    "sentences",
-    "comparison",
-    "comparison_page",
-    "export",
-    "html_page",
-    "pictures",
-    "report_page",
-    "sweep",
-    "sweep_plan",
-    "trade",
-    "lab",
-    "lab_charts",
-    "lab_memory",
-    "lab_process",
+    "methods.dropping",
+    "before.prediction",
+    "views.sentences",
+    "comparison.frames",
+    "comparison.page",
+    "views.export",
+    "views.html_page",
+    "views.pictures",
+    "views.report_page",
+    "comparison.sweep",
+    "before.sweep_plan",
+    "comparison.trade",
+    "lab.plan",
+    "lab.charts",
+    "lab.memory",
+    "lab.process",
     "replay",
 )
 
@@ -64,6 +67,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 def packages(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports(ast.parse(path.read_text(encoding="utf-8")))}
+
+
+def package(folder: Path) -> ModuleType:
+    return importlib.import_module(".".join(folder.relative_to(REPOSITORY).parts))
 
 
 def short(path: Path) -> str:
@@ -127,8 +134,8 @@ def test_only_the_worker_writes_events() -> None:
         "x.y",
     ]
     trees = {short(path): ast.parse(path.read_text(encoding="utf-8")) for path in [*ENGINE, *PAGES]}
-    assert {path for path, tree in trees.items() if list(appends(tree))} == {"engine/event_writer.py"}
-    writers = {path for path, tree in trees.items() if "engine.event_writer.EventWriter" in imports(tree)}
+    assert {path for path, tree in trees.items() if list(appends(tree))} == {"engine/runs/event_writer.py"}
+    writers = {path for path, tree in trees.items() if "engine.runs.event_writer.EventWriter" in imports(tree)}
     assert writers == {"engine/worker.py"}  # jobs writes only what a dead one left behind
 
 
@@ -136,8 +143,25 @@ def test_no_module_is_called_utils() -> None:
     assert not [short(path) for path in [*ENGINE, *PAGES] if path.stem in ("utils", "helpers", "common")]
 
 
-def test_the_package_places_every_module() -> None:
-    lines = (engine.__doc__ or "").splitlines()
-    words = {word for line in lines if line.startswith("    ") for word in line[:50].replace(":", " ").split()}
-    unnamed = {path.stem for path in ENGINE} - {"__init__", "__main__"} - words
-    assert not unnamed, f"engine/__init__.py does not place {sorted(unnamed)}"
+def placed(text: str) -> list[str]:
+    """Return what the map in a docstring names: on each line with a wide gap, the words before it."""
+    lines = [line.strip().split("  ") for line in text.splitlines()]
+    return sorted(word.rstrip("/") for line in lines if len(line) > 1 for word in line[0].split())
+
+
+def test_the_map_is_read_as_it_is_written() -> None:
+    assert placed("Of a b.\n\n    a -> b\n\n    one two   words here\n    three/    more\n") == ["one", "three", "two"]
+    assert len(FOLDERS) > 5
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=short)
+def test_each_package_places_its_modules_and_no_others(folder: Path) -> None:
+    found = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert placed(inspect.getdoc(package(folder)) or "") == sorted(found - {"__init__", "__main__"})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=short)
+def test_a_package_is_its_map_and_passes_nothing_on(folder: Path) -> None:
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert not {name for name in imports(tree) if name != "os"}

@@ -6,9 +6,10 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from engine import charts, run_tables
+from engine import charts
 from engine.events import BaselineMeasured, EmissionsSampled, Evaluated, StepLogged, SvmMeasured
 from engine.records import Latency, Measurement
+from engine.views import run_tables
 from tests.engine.fake_training import SVM, run_finished
 
 

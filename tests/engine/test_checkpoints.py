@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from engine import checkpoints
 from engine.checkpoints import ResumeState, digest_text, load_resume_state, save_model, save_resume_state
 from engine.errors import CheckpointError
-from engine.failures import describe_failure
+from engine.runs.failures import describe_failure
 from tests.engine.tiny_bert import LABELS, TEXTS, tiny_model, tiny_tokenizer
 
 CONFIG = digest_text("config")

@@ -15,11 +15,11 @@ import torch
 from rich.console import Console
 from transformers import BertConfig
 
-from engine import reports
 from engine.cli import main
 from engine.config import RunConfig
 from engine.home import REPOSITORY
 from engine.store import RunStore
+from engine.terminal import reports
 from tests.engine.fake_training import SVM, run_finished
 from tests.engine.tiny_runs import write_base, write_texts
 
@@ -216,8 +216,8 @@ def test_what_the_system_refuses_is_one_line(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("engine.benchmark.run_bench", lambda *_: {})
-    monkeypatch.setattr("engine.bench_tables.print_bench", print)
+    monkeypatch.setattr("engine.bench.benchmark.run_bench", lambda *_: {})
+    monkeypatch.setattr("engine.bench.tables.print_bench", print)
     assert main(["bench", "--output", str(tmp_path / "file" / "out.json")]) == 2
     captured = capsys.readouterr()
     assert captured.out == "{}\n", "what was measured is shown all the same"
@@ -277,7 +277,7 @@ def test_an_interrupted_bench_leaves_the_former_file(
 
     output = tmp_path / "latest.json"
     output.write_text("former")
-    monkeypatch.setattr("engine.benchmark.run_bench", press)
+    monkeypatch.setattr("engine.bench.benchmark.run_bench", press)
     assert main(["bench", "--model", str(base), "--output", str(output)]) == 130
     assert output.read_text() == "former"
     assert list(tmp_path.glob(".latest*")) == []
@@ -288,7 +288,9 @@ def test_a_bench_is_told_by_lists(
     home: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[Any] = []
-    monkeypatch.setattr("engine.benchmark.run_bench", lambda settings, home, say: told.append(settings) or {"a": 1})
+    monkeypatch.setattr(
+        "engine.bench.benchmark.run_bench", lambda settings, home, say: told.append(settings) or {"a": 1}
+    )
     output = tmp_path / "deep" / "latest.json"
     arguments = ["--sections", "step,run", "--shapes", "6x768", "--precision", "fp32,auto", "--layers", "2"]
     assert main(["bench", "--model", str(base), *arguments, "--json", "--output", str(output)]) == 0

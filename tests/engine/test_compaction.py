@@ -13,11 +13,11 @@ from engine.checkpoints import save_model
 from engine.compaction import compact, is_stock, max_logit_difference, plain_copy
 from engine.config import PruningConfig
 from engine.evaluation import count_bytes, count_parameters
+from engine.methods.movement import MovementPruner
 from engine.model import random_model
-from engine.movement import MovementPruner
 from engine.pruning import DensitySchedule
 from engine.shapes import Shape
-from engine.tokenization import learn_tokenizer
+from engine.texts.tokenization import learn_tokenizer
 
 LABELS = ["खेळ", "राजकारण", "Tech"]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cleaning import normalise
 from engine.corpus_checks import (
     Figures,
     Text,
@@ -27,7 +26,8 @@ from engine.corpus_checks import (
 )
 from engine.data import STARTER
 from engine.home import REPOSITORY
-from engine.reading import read_table
+from engine.texts.cleaning import normalise
+from engine.texts.reading import read_table
 
 LABELS = (
     "Auto", "Bhakti", "Crime", "Education", "Fashion", "Health",

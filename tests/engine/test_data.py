@@ -13,10 +13,10 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.cleaning import Part, clean, normalise
 from engine.config import DataConfig
 from engine.data import TextData, batches, load_data, read_texts
 from engine.errors import DataError
+from engine.texts.cleaning import Part, clean, normalise
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REAL_FILE = REPOSITORY.parent / "shared" / "mahanews" / "SHC_Valid.csv"

@@ -13,14 +13,14 @@ import pytest
 from codecarbon.emissions_tracker import BaseEmissionsTracker
 from codecarbon.external.hardware import CPU
 
-from engine import tracker as tracker_module
 from engine.config import EmissionsConfig
 from engine.emissions import EmissionsMeter, EmissionsTotals
 from engine.errors import ConfigError, TrainingError
 from engine.events import EmissionsSampled
-from engine.grids import recompute
+from engine.measuring import tracker as tracker_module
+from engine.measuring.grids import recompute
+from engine.measuring.tracker import Tracker
 from engine.records import EnergySplit
-from engine.tracker import Tracker
 from tests.engine.waiting import until
 
 HOSTILE_CONFIG = """[codecarbon]

@@ -18,20 +18,21 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from engine import event_writer, jobs, worker
+from engine import jobs, worker
 from engine.cli import main
 from engine.config import RunConfig
 from engine.data import load_data
-from engine.database import explain
-from engine.devices import process_created
 from engine.errors import CheckpointError, DataError, JobError
 from engine.events import Event
-from engine.failures import describe_failure
 from engine.home import lock_path, run_folder
-from engine.reading import read_table
-from engine.runs import Run
+from engine.runs import event_writer
+from engine.runs.database import explain
+from engine.runs.failures import describe_failure
+from engine.runs.processes import process_created
+from engine.runs.run import Run
 from engine.store import RunStore
-from engine.visible import visible
+from engine.terminal.visible import visible
+from engine.texts.reading import read_table
 from tests.engine.fake_training import run_finished, step_logged, train
 from tests.engine.raw_store import sql
 

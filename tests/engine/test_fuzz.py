@@ -20,7 +20,7 @@ from engine.config import DataConfig, RunConfig
 from engine.data import load_data, read_texts
 from engine.errors import CheckpointError, ChhatniError, ConfigError
 from engine.events import DataPrepared, to_json
-from engine.runs import Run
+from engine.runs.run import Run
 from engine.store import RunStore
 from tests.engine.fuzzing import SEEDS, command_lines, files, settings_values
 
@@ -146,7 +146,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[
         patch.setenv("CHHATNI_HOME", str(home))
         patch.setattr(cli, "start", start)
         patch.setattr(cli, "resume", start)
-        patch.setattr("engine.preflight.look_up", offline)
+        patch.setattr("engine.before.preflight.look_up", offline)
         patch.chdir(home)
         yield home, started
     store.close()

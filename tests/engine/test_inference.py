@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertModel
 
-from engine import bases
-from engine.calibration import Calibration
 from engine.errors import CheckpointError
+from engine.files import bases
 from engine.inference import MAX_CHARACTERS, MAX_WINDOWS, OVERLAP, Classifier, Prediction, load_classifier
+from engine.measuring.calibration import Calibration
 from engine.records import CalibrationReport
-from engine.tokenization import longest_covered, window_starts
+from engine.texts.tokenization import longest_covered, window_starts
 from tests.engine.hub import running_hub
 from tests.engine.tiny_bert import LABELS, TEXTS, tiny_checkpoint, tiny_model, tiny_tokenizer
 
@@ -77,7 +77,9 @@ def test_calibration_divides_the_logits_and_withholds_by_the_rule(classifier: Cl
     report = CalibrationReport(
         temperature=2.0, ece_before=0.2, ece=0.1, fitted_on=9, measured_on=9, languages=("mr",), language_margin=4.0
     )
-    calibrated = Classifier(tiny_model(positions=POSITIONS), tiny_tokenizer(POSITIONS), POSITIONS, Calibration(report, None))
+    calibrated = Classifier(
+        tiny_model(positions=POSITIONS), tiny_tokenizer(POSITIONS), POSITIONS, Calibration(report, None)
+    )
     plain = Classifier(tiny_model(positions=POSITIONS), tiny_tokenizer(POSITIONS), POSITIONS)
     texts = [TEXTS[0], "दिल्ली में भारी बारिश के कारण यातायात ठप हो गया है", "123 !"]
     for before, after in zip(plain.classify(texts), calibrated.classify(texts), strict=True):

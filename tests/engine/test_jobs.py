@@ -15,12 +15,12 @@ from filelock import FileLock
 
 from engine import jobs
 from engine.config import RunConfig
-from engine.devices import is_alive, process_created
 from engine.errors import JobError
 from engine.events import RunFailed, RunStarted, StepLogged
-from engine.failures import last_words
 from engine.home import REPOSITORY, lock_path, run_folder
-from engine.runs import ENDED, Run, RunState
+from engine.runs.failures import last_words
+from engine.runs.processes import is_alive, process_created
+from engine.runs.run import ENDED, Run, RunState
 from engine.store import RunStore
 from tests.engine.waiting import until
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM, BertForSequenceClassification, BertModel
 
-from engine.bases import find_base
 from engine.errors import CheckpointError
 from engine.evaluation import count_parameters
+from engine.files.bases import find_base
 from engine.model import (
     Loaded,
     head_by_confusion,
@@ -155,7 +155,7 @@ def test_tensors_of_another_shape_are_named(copied: Path) -> None:
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused(copied: Path) -> None:
-    from engine.tokenization import learn_tokenizer
+    from engine.texts.tokenization import learn_tokenizer
 
     learn_tokenizer([*TEXTS, "zebra"], 300, 32).save_pretrained(copied)
     message = refusal(copied)

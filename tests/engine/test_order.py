@@ -16,10 +16,10 @@ from filelock import FileLock
 from engine import jobs, worker
 from engine.cli import main
 from engine.config import RunConfig
-from engine.devices import process_created
 from engine.errors import JobError
 from engine.home import lock_path, run_folder
-from engine.runs import MIGRATIONS, SCHEMA, VERSION, Run
+from engine.runs.processes import process_created
+from engine.runs.run import MIGRATIONS, SCHEMA, VERSION, Run
 from engine.store import RunStore
 from tests.engine.fake_training import train
 

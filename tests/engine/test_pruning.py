@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import METHODS, PruningConfig
-from engine.hybrid import HybridPruner
-from engine.magnitude import MagnitudePruner, WeightPruner
+from engine.methods.hybrid import HybridPruner
+from engine.methods.magnitude import MagnitudePruner, WeightPruner
+from engine.methods.movement import MovementPruner, top_share
+from engine.methods.soft_cutoff import SoftCutoffPruner
+from engine.methods.wanda import ActivationPruner
 from engine.model import random_model
-from engine.movement import MovementPruner, top_share
 from engine.pruning import DensitySchedule, Pruner, make_pruner
 from engine.shapes import Shape, kept_neurons
-from engine.soft_cutoff import SoftCutoffPruner
-from engine.wanda import ActivationPruner
 
 SHAPE = Shape(layers=2, hidden_size=32, heads=2, intermediate_size=64, vocabulary=50, labels=3, positions=32)
 RULES = {

@@ -12,7 +12,7 @@ from engine.errors import DataError, JobError
 from engine.events import Event, Notice, RunFinished, RunStarted, StepLogged
 from engine.home import REPOSITORY
 from engine.replay import Recording, events_until, read_recording, record, recordings, run_at, write_recording
-from engine.runs import Run, StoredEvent
+from engine.runs.run import Run, StoredEvent
 from engine.store import RunStore
 from tests.engine.fake_training import every_event, model_loaded, run_finished, run_started, step_logged
 

@@ -1,6 +1,7 @@
 """What gets installed is written down, each file by its hash, and is what pyproject.toml asks for."""
 
 import re
+import subprocess
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 
@@ -96,3 +97,15 @@ def test_entries_are_found_with_markers_and_without() -> None:
     assert lock.with_cpu_only(once) == once
     with pytest.raises(KeyError):
         lock.with_cpu_only(f"torch==9.9 \\\n    --hash=sha256:{digest}")
+
+
+def test_the_makefile_asks_for_a_cpu_only_torch_first() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    [command] = re.findall(r"\t(sed -n '/\^torch==.*) > \.venv/torch\.txt", makefile)
+    shown = subprocess.run(
+        command.replace("$$", "$"), shell=True, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    pinned = pins(RUN)["torch"]
+    assert shown.startswith(f"torch=={pinned}+cpu \\\n")
+    assert all(digest in shown for digest in lock.TORCH_CPU_ONLY[pinned])
+    assert shown.count("==") == 1, "and for nothing else"

@@ -12,19 +12,23 @@ from pathlib import Path
 import pytest
 import requests
 
-from engine import concealing, errors, jobs, lab_process, mahanews, worker
-from engine.bases import look_up
+from engine import concealing, errors, jobs, worker
 from engine.cli import main
 from engine.concealing import Concealed, conceal
 from engine.config import RunConfig
 from engine.errors import CheckpointError, ChhatniError, ConfigError, DataError
-from engine.events import Event
-from engine.lab import LabSettings
-from engine.report_page import run_page
-from engine.runs import ENDED
+from engine.events import Event, to_json
+from engine.files.bases import look_up
+from engine.lab import process as lab_process
+from engine.lab.plan import LabSettings
+from engine.runs.run import ENDED
 from engine.store import RunStore
+from engine.texts import mahanews
+from engine.views.report_page import run_page
+from tests.engine import tiny_runs
 from tests.engine.fake_training import run_started, step_logged
 from tests.engine.hub import Hub
+from tests.engine.tiny_runs import tiny_config, write_base, write_texts
 
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"
 OTHER_TOKEN = "kept-by-a-private-hub-0815"
@@ -152,6 +156,23 @@ def test_a_run_that_meets_secrets_keeps_none(
     for path in home.rglob("*"):
         if path.is_file():
             assert_clean(path.read_bytes().decode("utf-8", errors="replace"))
+
+
+def test_a_whole_run_writes_no_secret(knowing: None, tmp_path: Path, fresh_accelerate: None) -> None:
+    """Checkpoint, model, tokenizer and figures of a real run, stopped once and then brought to its end."""
+    texts, base = write_texts(tmp_path / "texts.csv"), write_base(tmp_path / "base")
+    settings, asked = tiny_config(texts, base, pruning={"final_density": 0.5}), iter(range(100))
+    told = tiny_runs.run(settings, tmp_path / "home", should_stop=lambda: next(asked) >= 6)
+    stopped = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert any("resume" in path.parts for path in stopped)
+    for path in stopped:
+        assert_clean(path.read_bytes().decode("utf-8", errors="replace"))
+    told += tiny_runs.run(settings, tmp_path / "home", resume=True)
+    ended = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert any(path.name == "config.json" for path in ended)
+    for path in ended:
+        assert_clean(path.read_bytes().decode("utf-8", errors="replace"))
+    assert_clean(" ".join(to_json(event) for event in told))
 
 
 def test_an_old_log_is_shown_without_secrets(knowing: None, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from engine import jobs, standby
 from engine.config import RunConfig
-from engine.devices import is_alive
 from engine.errors import JobError
 from engine.home import REPOSITORY
-from engine.runs import ENDED, Run
+from engine.runs.processes import is_alive
+from engine.runs.run import ENDED, Run
 from engine.store import RunStore
 from tests.engine.test_jobs import log, until, wait
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.alteration import alter, encode_loosely
-from engine.bases import STARTER
 from engine.config import DataConfig
 from engine.data import load_data
+from engine.files.bases import STARTER
+from engine.files.storage import folder_bytes
 from engine.inference import load_classifier
 from engine.model import random_model
 from engine.shapes import read_shape
 from engine.starter import SEED, SHAPE, SvmTeacher
-from engine.storage import folder_bytes
-from engine.tokenization import encode, learn_tokenizer
+from engine.texts.alteration import alter, encode_loosely
+from engine.texts.tokenization import encode, learn_tokenizer
 
 TEXTS = ["क्रिकेट सामन्यात भारताचा विजय", "नवीन इलेक्ट्रिक कार बाजारात " * 20, "एक"]
 

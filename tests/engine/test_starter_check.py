@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine import starter_check
-from engine.bases import STARTER
 from engine.data import STARTER as CORPUS
+from engine.files.bases import STARTER
 from engine.inference import load_classifier
 from engine.starter_check import Found, Outside, check_outside, main, read_outside, section, write_section
 

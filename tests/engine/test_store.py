@@ -15,7 +15,7 @@ from engine.config import RunConfig
 from engine.errors import JobError
 from engine.events import Event, Notice, RunFailed, RunStopped
 from engine.home import REPOSITORY, run_folder
-from engine.runs import ENDED, STATES, Run, RunState
+from engine.runs.run import ENDED, STATES, Run, RunState
 from engine.store import RunStore
 from tests.engine.fake_training import every_event, model_loaded, run_finished, run_started, step_logged
 from tests.engine.raw_store import notices, sql

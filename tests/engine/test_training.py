@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine import loop
 from engine.errors import CheckpointError, ConfigError, DataError, Diverged, OutOfMemory
 from engine.events import (
     BaselineMeasured,
@@ -28,9 +27,10 @@ from engine.events import (
     TeacherReady,
 )
 from engine.inference import load_classifier
-from engine.loop import Loop
+from engine.loop import steps as loop
+from engine.loop.optimization import default_learning_rate
+from engine.loop.steps import Loop
 from engine.model import load_folder
-from engine.optimization import default_learning_rate
 from engine.shapes import Shape
 from engine.training import train
 from tests.engine.tiny_runs import WORDS, result_of, run, tiny_config, write_base, write_texts

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engine import event_writer, worker
+from engine import worker
 from engine.config import RunConfig
-from engine.devices import process_created
 from engine.errors import ChhatniError, ConfigError, DataError, Diverged, JobError, OutOfMemory, TrainingError
 from engine.events import Event, Notice, RunFailed, RunStopped, StepLogged
-from engine.failures import read_last_words
 from engine.home import REPOSITORY, lock_path, run_folder
-from engine.runs import Run
+from engine.runs import event_writer
+from engine.runs.failures import read_last_words
+from engine.runs.processes import process_created
+from engine.runs.run import Run
 from engine.store import RunStore
 from tests.engine.fake_training import model_loaded, run_finished, run_started, step_logged, train
 from tests.engine.waiting import until

@@ -9,7 +9,7 @@ from transformers import BertForSequenceClassification, BertTokenizer
 from engine.checkpoints import save_model
 from engine.model import random_model
 from engine.shapes import Shape
-from engine.tokenization import learn_tokenizer
+from engine.texts.tokenization import learn_tokenizer
 
 LABELS = ("खेळ", "राजकारण", "Tech")
 TEXTS = (

@@ -11,7 +11,7 @@ from engine.events import Event, RunFinished
 from engine.model import random_model
 from engine.records import RunResult
 from engine.shapes import Shape
-from engine.tokenization import learn_tokenizer
+from engine.texts.tokenization import learn_tokenizer
 from engine.training import train
 
 WORDS = {

@@ -12,11 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoints, finish, jobs, loop, worker
-from engine.devices import is_alive
+from engine import checkpoints, jobs, worker
 from engine.errors import JobError
 from engine.events import Notice, StepLogged
-from engine.runs import ACTIVE, Run
+from engine.loop import finish
+from engine.loop import steps as loop
+from engine.runs.processes import is_alive
+from engine.runs.run import ACTIVE, Run
 from engine.store import RunStore
 from tests.faults.harness import Outcome, Workshop, kill, slow_down
 

@@ -20,13 +20,15 @@ from typing import Any, BinaryIO
 
 from safetensors.torch import load_file
 
-from engine import evaluation, jobs, loop, worker, yardstick
+from engine import evaluation, jobs, worker
 from engine.config import RunConfig
-from engine.devices import is_alive
 from engine.events import StepLogged
 from engine.home import run_folder
+from engine.loop import steps as loop
+from engine.measuring import yardstick
 from engine.records import RunResult
-from engine.runs import ACTIVE, Run
+from engine.runs.processes import is_alive
+from engine.runs.run import ACTIVE, Run
 from engine.store import RunStore
 from tests.engine.tiny_runs import tiny_config, write_base, write_texts
 

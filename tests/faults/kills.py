@@ -16,7 +16,7 @@ from engine import jobs
 from engine.config import RunConfig
 from engine.errors import JobError
 from engine.events import RunStarted
-from engine.runs import ACTIVE, Run
+from engine.runs.run import ACTIVE, Run
 from engine.store import RunStore
 from tests.faults.harness import TRUTH_WITHIN_S, Outcome, Workshop, kill
 

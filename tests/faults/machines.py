@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from engine import jobs, loop, worker
-from engine.runs import Run
+from engine import jobs, worker
+from engine.loop import steps as loop
+from engine.runs.run import Run
 from tests.faults.harness import Outcome, Workshop, slow_down
 
 AT_STEP = 6

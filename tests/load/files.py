@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from engine.config import RunConfig
 from engine.home import REPOSITORY
-from engine.runs import Run
+from engine.runs.run import Run
 from engine.store import RunStore
 from tests.e2e import browser
 from tests.load.bare import Session, hold

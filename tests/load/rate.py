@@ -6,8 +6,8 @@ import time
 from multiprocessing.synchronize import Event as Signal
 from pathlib import Path
 
-from engine.event_writer import EventWriter
 from engine.events import StepLogged
+from engine.runs.event_writer import EventWriter
 from engine.store import RunStore
 from tests.load.machine import Figure, busy, middle_and_p95, tell
 from tests.pages.seed import config, steps
@@ -63,10 +63,12 @@ def measure(seconds: float = 10.0, per_s: int = PER_S) -> list[Figure]:
         Figure(
             PART, f"rate kept, of {per_s:,} asked for", count / written_s, "events/s", f"{count:,} events; {busy()}"
         ),
-        Figure(PART, "lost or out of order in the store", 0 if stored == events else 1, "", "all compared"),
+        Figure(PART, "lost or out of order in the store (0: none)", 0 if stored == events else 1, "", "all compared"),
         Figure(PART, "readers that saw every event once and in order", whole, f"of {READERS}"),
         *middle_and_p95(PART, "a poll (rows read and parsed)", [each for read in reads for each in read[0]]),
-        *middle_and_p95(PART, "event written to seen by a reader", [each for read in reads for each in read[1]]),
+        *middle_and_p95(
+            PART, "age of the newest event when a poll has read it", [each for read in reads for each in read[1]]
+        ),
         Figure(PART, "write-ahead log afterwards", largest / 1e6, "MB"),
     ]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from engine.event_writer import EventWriter
 from engine.events import Event, StepLogged
+from engine.runs.event_writer import EventWriter
 from engine.store import RunStore
 from tests.e2e import browser
 from tests.load.bare import Session, hold

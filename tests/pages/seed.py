@@ -4,8 +4,8 @@ import math
 import os
 from collections.abc import Iterator
 
+from engine.before.prediction import predict_shape
 from engine.config import PruningConfig, RunConfig
-from engine.devices import process_created
 from engine.events import (
     BaselineMeasured,
     Compacted,
@@ -23,9 +23,9 @@ from engine.events import (
     SvmMeasured,
     VocabularyTrimmed,
 )
-from engine.prediction import predict_shape
 from engine.records import DataReport, EnergySplit, Latency, Measurement, RunResult, SplitReport, SvmReport
-from engine.runs import ENDED, Run, RunState
+from engine.runs.processes import process_created
+from engine.runs.run import ENDED, Run, RunState
 from engine.shapes import COMPACT
 from engine.store import RunStore
 from tests.engine.fake_training import VOCABULARY

@@ -14,10 +14,10 @@ from pages.shared.language import CATALOGUE
 
 PAGES = (REPOSITORY / "app.py", *sorted((REPOSITORY / "pages").rglob("*.py")))
 DRAWN = sorted(
-    path for path in (REPOSITORY / "engine").glob("*.py") if "import altair" in path.read_text(encoding="utf-8")
+    path for path in (REPOSITORY / "engine").rglob("*.py") if "import altair" in path.read_text(encoding="utf-8")
 )
 """Modules of the engine that draw: their titles are looked up as a chart goes out."""
-NAMING = (*DRAWN, *(REPOSITORY / "engine" / name for name in ("comparison.py", "inside_tables.py")))
+NAMING = (*DRAWN, *(REPOSITORY / "engine" / name for name in ("comparison/frames.py", "inside/tables.py")))
 """These, and the modules that name the series of their frames."""
 
 

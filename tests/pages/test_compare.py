@@ -5,7 +5,7 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.grids import grid_intensity
+from engine.measuring.grids import grid_intensity
 from engine.store import RunStore
 from tests.pages.conftest import Open, everything
 from tests.pages.seed import config, seed_run

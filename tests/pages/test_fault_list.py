@@ -19,7 +19,7 @@ from engine.data import load_data
 from engine.errors import Diverged, TrainingError
 from engine.events import Event
 from engine.home import run_folder
-from engine.preparation import choose_device
+from engine.loop.preparation import choose_device
 from engine.store import RunStore
 from tests.engine.fake_training import run_started, step_logged
 from tests.engine.fake_training import train as train_well

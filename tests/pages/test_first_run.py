@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from engine import jobs, preflight
+from engine import jobs
+from engine.before import preflight
 from engine.config import RunConfig
 from engine.errors import DataError, JobError
-from engine.runs import Run
+from engine.runs.run import Run
 from engine.store import RunStore
 from pages.shared.first_run import first_config
 from tests.pages.conftest import Open, everything

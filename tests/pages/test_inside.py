@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from engine.config import RunConfig
 from engine.events import MaskMoved, RunStarted
-from engine.runs import Run, RunState
+from engine.runs.run import Run, RunState
 from engine.store import RunStore
 from pages.shared import mask_replay
 from tests.engine.mask_events import history, layer_mask

@@ -11,9 +11,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.charts import density_chart, density_frame
-from engine.drawing import layers_chart
 from engine.shapes import COMPACT
 from engine.store import RunStore
+from engine.views.drawing import layers_chart
 from pages.shared import chart as charting
 from pages.shared import language
 from tests.pages.conftest import Open, everything

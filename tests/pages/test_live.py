@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine import jobs
-from engine.runs import RunState
+from engine.runs.run import RunState
 from engine.store import RunStore
 from tests.pages.conftest import Open, everything
 from tests.pages.seed import config, seed_run, steps

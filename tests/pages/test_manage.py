@@ -7,8 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine import jobs
-from engine.devices import process_created
-from engine.runs import Run
+from engine.runs.processes import process_created
+from engine.runs.run import Run
 from engine.store import RunStore
 from pages.shared.queue import SHOWN
 from tests.pages.conftest import Open, everything

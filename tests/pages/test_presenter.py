@@ -5,7 +5,7 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.runs import RunState
+from engine.runs.run import RunState
 from engine.store import RunStore
 from pages.shared import presenter
 from tests.pages.conftest import Open, everything

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import engine
 from engine import jobs
 from engine.config import METHODS, PAPER_MODEL, Method, RunConfig
 from engine.errors import CheckpointError, ConfigError, DataError, JobError
 from engine.home import REPOSITORY
-from engine.runs import Run
+from engine.runs.run import Run
 from engine.store import RunStore
 from pages.shared.methods import meanings
 from tests.pages.conftest import Open, everything
@@ -39,10 +38,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 def check_with(monkeypatch: pytest.MonkeyPatch, check: Callable[[RunConfig, Path], object]) -> None:
-    fake = types.ModuleType("engine.preflight")
+    fake = types.ModuleType("engine.before.preflight")
     fake.check = check  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "engine.preflight", fake)
-    monkeypatch.setattr(engine, "preflight", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "engine.before.preflight", fake)
+    monkeypatch.setattr("engine.before.preflight", fake, raising=False)
 
 
 def press(app: AppTest, label: str) -> AppTest:

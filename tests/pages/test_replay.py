@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from engine import replay
 from engine.events import CheckpointSaved
 from engine.replay import Recording, record, write_recording
-from engine.runs import StoredEvent
+from engine.runs.run import StoredEvent
 from engine.store import RunStore
 from pages.shared.playback import SPEEDS, USUAL, Playback, from_address
 from tests.pages.conftest import Open, everything

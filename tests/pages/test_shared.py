@@ -12,9 +12,9 @@ from engine import jobs
 from engine.errors import JobError
 from engine.home import REPOSITORY
 from engine.inference import MAX_CHARACTERS
-from engine.reading import READERS
-from engine.runs import STATES
+from engine.runs.run import STATES
 from engine.store import RunStore
+from engine.texts.reading import READERS
 from pages.shared import topics, words
 from pages.shared.classify import LIMIT_CHARACTERS
 from pages.shared.uploads import KINDS, keep_upload

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine import lab_memory, lab_process
 from engine.errors import JobError
-from engine.lab import LabResult, LabSettings
-from engine.lab_process import Progress
+from engine.lab import memory as lab_memory
+from engine.lab import process as lab_process
+from engine.lab.plan import LabResult, LabSettings
+from engine.lab.process import Progress
 from engine.records import Latency
 from engine.store import RunStore
 from tests.pages.conftest import Open, everything

@@ -12,8 +12,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import engine
-from engine.calibration import Calibration, unsure_below
 from engine.errors import CheckpointError, DataError
+from engine.measuring.calibration import Calibration, unsure_below
 from engine.records import CalibrationReport, Doubt
 from engine.store import RunStore
 from pages.shared import classify as file_classifying
@@ -107,7 +107,7 @@ DOUBTED: dict[str, Doubt] = {
 
 
 def explain(model: Classifier, text: str, label: str | None) -> Saliency:
-    """Weigh words as `engine.saliency.explain` would: the first for the label, all others against it."""
+    """Weigh words as `engine.measuring.saliency.explain` would: the first for the label, all others against it."""
     model.weighed.append((text, label))
     if text == "नको":
         raise CheckpointError("It [cannot](x) be weighed.")
@@ -125,11 +125,11 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Classifier]]:
             raise CheckpointError("The starter is [broken](x).")
         return loaded.setdefault(source, Classifier())
 
-    for name, what in (("inference", {"load_classifier": load}), ("saliency", {"explain": explain})):
+    for name, what in (("inference", {"load_classifier": load}), ("measuring.saliency", {"explain": explain})):
         fake = types.ModuleType(f"engine.{name}")
         vars(fake).update(what)
         monkeypatch.setitem(sys.modules, f"engine.{name}", fake)
-        monkeypatch.setattr(engine, name, fake, raising=False)
+        monkeypatch.setattr(f"engine.{name}", fake, raising=False)
     st.cache_resource.clear()
     yield loaded
     st.cache_resource.clear()

@@ -12,7 +12,7 @@ import streamlit as st
 from engine import charts
 from engine.events import EmissionsSampled, Evaluated, StepLogged
 from engine.home import REPOSITORY
-from engine.run_charts import Drawing, run_drawings
+from engine.views.run_charts import Drawing, run_drawings
 from pages.shared import chart as charting
 from pages.shared import turns
 from tests.pages.seed import config, steps
@@ -61,8 +61,7 @@ def test_a_chart_that_moves_is_drawn_once(name: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(st, "vega_lite_chart", take)
         for upto in (20, 40):
-            draw, data = drawings(upto)[name]
-            charting.show_moving(draw, data, key="key", alt_text="text")
+            charting.show_moving(drawings(upto)[name], key="key", alt_text="text")
     assert sent[0][0] == sent[1][0]
     assert len(sent[0][1]) < len(sent[1][1])
     assert charting._specification.cache_info().misses == 1
