@@ -28,6 +28,8 @@ ARGUMENT = "--standby"
 IMPORTED = ("engine.measuring.tracker", "engine.training")
 """What a waiting worker imports; all else comes with these."""
 IDLE_S = 900.0
+HOLD_S = 1.5
+"""A page that has asked for a worker is being drawn on the same cores; importing can wait so long."""
 SPARE_BYTES = 2 * 1024**3
 """Memory that must be free for a worker to be kept: it takes half a gigabyte, which a small machine needs for the run itself."""
 
@@ -115,9 +117,11 @@ def await_run(given: IO[bytes]) -> str:
     Does not return where none comes: the process ends.
     """
     global _imports
-    _imports = threading.Thread(target=_import_all, name="imports", daemon=True)
-    _imports.start()
-    ready, _, _ = select.select([given], [], [], IDLE_S)
+    ready, _, _ = select.select([given], [], [], HOLD_S)
+    if not ready:
+        _imports = threading.Thread(target=_import_all, name="imports", daemon=True)
+        _imports.start()
+        ready, _, _ = select.select([given], [], [], IDLE_S)
     line = given.readline() if ready else b""
     if not line.endswith(b"\n"):
         os._exit(0)  # at once: an interpreter that is importing in a thread cannot end in order

@@ -188,7 +188,8 @@ def _show_controls(recording: Recording, playback: Playback, now: float) -> None
     """Draw Play or Pause, the speed, and the place as a slider."""
     plays, place = playback.plays(now), playback.place(now)
     last = int(recording.duration_s) + 1
-    st.session_state[SPEED] = playback.speed
+    if st.session_state.get(SPEED) != playback.speed:  # else a press that is on its way would be taken back
+        st.session_state[SPEED] = playback.speed
     st.session_state[SLIDER] = int(place) if place < recording.duration_s else last
     with st.container(border=True, key="replay_controls"):
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):

@@ -92,7 +92,7 @@ def test_it_goes_on_after_the_studio_has_died_and_an_idle_one_does_not(tmp_path:
 
 def test_a_worker_that_nobody_needs_ends(tmp_path: Path) -> None:
     code = (
-        "from engine import standby; import sys; standby.IMPORTED = (); standby.IDLE_S = 0.1\n"
+        "from engine import standby; import sys; standby.IMPORTED = (); standby.HOLD_S = standby.IDLE_S = 0.1\n"
         "standby.await_run(sys.stdin.buffer)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stdin=subprocess.PIPE)
