@@ -41,6 +41,8 @@ class Told(NamedTuple):
     """Shape (texts, labels), fp32; rows of parts that were not asked about mean nothing."""
     known: Tensor
     """Shape (parts,), bool: which parts were asked about."""
+    spent_s: Tensor
+    """Seconds that took, no dimensions."""
 
 
 class Teacher:
@@ -71,10 +73,15 @@ class Teacher:
         self._part_of = {index: number for number, part in enumerate(parts) for index in part}
         device = model.classifier.weight.device
         if told is None:
-            told = Told(torch.zeros(len(ids), model.config.num_labels), torch.zeros(len(parts), dtype=torch.bool))
+            told = Told(
+                torch.zeros(len(ids), model.config.num_labels),
+                torch.zeros(len(parts), dtype=torch.bool),
+                torch.tensor(0.0, dtype=torch.float64),
+            )
         self._logits = told.logits.to(device)
         self._known: list[bool] = told.known.tolist()
-        self.spent_s = 0.0
+        self.spent_s = float(told.spent_s)
+        """Seconds of asking, over all parts of the run."""
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -86,7 +93,13 @@ class Teacher:
 
     @property
     def told(self) -> Told:
-        return Told(self._logits, torch.tensor(self._known))
+        return Told(self._logits, torch.tensor(self._known), torch.tensor(self.spent_s, dtype=torch.float64))
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that asking about the rest should take."""
+        asked = sum(self._known)
+        return self.spent_s / asked * (len(self._known) - asked) if asked else 0.0
 
     def logits(self, indices: Sequence[int]) -> Tensor:
         """Return the logits of these training texts, shape (texts, labels), fp32 on the model's device."""

@@ -75,7 +75,7 @@ class BaselineMeasured(Record):
 
 
 class SvmMeasured(Record):
-    """The yardstick that costs a second is trained and measured, before the first step."""
+    """The yardstick that costs a second is trained and measured, after the first evaluation."""
 
     kind: Literal["svm_measured"] = "svm_measured"
     report: SvmReport

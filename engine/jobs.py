@@ -183,7 +183,9 @@ def log_tail(home: Path, run_id: str, lines: int) -> list[str]:
             text = conceal(file.read().decode("utf-8", errors="replace"))
     except FileNotFoundError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
+    return [line for line in text.split("\n") if line.strip()][
+        -lines:
+    ]  # an event may hold what else ends a line in Unicode
 
 
 def _spawn(store: RunStore, run: Run) -> None:
@@ -231,6 +233,8 @@ def _give_to_waiting_worker(store: RunStore, run: Run, log: Path) -> bool:
 
     Its process is noted before it knows of the run: whoever dies in between, the run is never without a process to look for.
     """
+    if store.ahead(run.run_id):  # in the queue it would hold memory for hours
+        return False
     child = standby.take(_environment(store.home))
     if child is None:
         return False

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
@@ -47,6 +48,7 @@ _leaving: list["subprocess.Popen[bytes]"] = []
 """Waiting workers that were sent away and have not been collected yet."""
 _turn = threading.Lock()
 _imports: threading.Thread | None = None
+_trouble: list[Exception] = []
 
 
 def keep_ready(command: tuple[str, ...], environment: dict[str, str]) -> None:
@@ -63,7 +65,7 @@ def keep_ready(command: tuple[str, ...], environment: dict[str, str]) -> None:
                 return
             former, _ready = _ready, None
             send_away(former.child)
-        if psutil.virtual_memory().available < SPARE_BYTES:
+        if not _has_memory():
             return
         code = _code_changed_at()
         try:
@@ -134,14 +136,23 @@ def await_run(given: IO[bytes]) -> str:
 
 
 def finish_imports() -> None:
-    """Wait for what a waiting worker has begun to import, so that no two threads import the same."""
+    """Wait for what a waiting worker has begun to import, so that no two threads import the same.
+
+    Raises:
+        Exception: what went wrong in it; importing a library a second time would hide that.
+    """
     if _imports is not None:
         _imports.join()
+    if _trouble:
+        raise _trouble[0]
 
 
 def _import_all() -> None:
-    for name in IMPORTED:
-        importlib.import_module(name)  # what it raises, the run's own import will raise again
+    try:
+        for name in IMPORTED:
+            importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - raised by `finish_imports`, where the run hears of it
+        _trouble.append(error)
 
 
 def _fits(ready: _Ready, environment: dict[str, str]) -> bool:
@@ -155,5 +166,16 @@ def _settings(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith("CHHATNI_")}
 
 
+def _has_memory() -> bool:
+    try:
+        return psutil.virtual_memory().available >= SPARE_BYTES
+    except (OSError, psutil.Error):  # a machine that does not say
+        return False
+
+
 def _code_changed_at() -> float:
-    return max(path.stat().st_mtime for path in Path(__file__).parent.rglob("*.py"))
+    latest = 0.0
+    for path in Path(__file__).parent.rglob("*.py"):
+        with suppress(OSError):  # an editor's lock, or a file that has just been replaced
+            latest = max(latest, path.stat().st_mtime)
+    return latest

@@ -79,6 +79,9 @@ def _main(arguments: Sequence[str] | None, train: Trainer | None) -> int:
     except ChhatniError as error:
         print(error, file=sys.stderr)
         return 1
+    except Exception:  # noqa: BLE001 - printed here, where its secrets are concealed
+        traceback.print_exc()
+        return 1
 
 
 def run(run_id: str, home: Path, train: Trainer | None = None, told_to_go: threading.Event | None = None) -> int:

@@ -155,4 +155,5 @@ if config is not None and table:
     queue(store, config, table_settings())
 if config is not None and sweep:
     queue(store, config, sweep)
-jobs.keep_ready(store.home)  # last: its imports must not hold up what is drawn
+if not any(run.active for run in runs):  # its imports would disturb the figures of a run that is being measured
+    jobs.keep_ready(store.home)

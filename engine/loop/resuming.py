@@ -37,11 +37,16 @@ def digest_material(prepared: Prepared, vocabulary: Sequence[int] = ()) -> dict[
         for tokens in ids:
             data.update(array("q", tokens).tobytes())
     data.update(array("q", vocabulary).tobytes())
-    base = blake2b(digest_size=16)
-    for name, weight in prepared.dense.bert.state_dict().items():
-        base.update(name.encode("utf-8"))
-        base.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return {"data": data.hexdigest(), "base": base.hexdigest()}
+    return {"data": data.hexdigest(), "base": digest_weights(prepared.dense.bert)}
+
+
+def digest_weights(module: torch.nn.Module) -> str:
+    """Return a hash of a module's weights and their names."""
+    found = blake2b(digest_size=16)
+    for name, weight in module.state_dict().items():
+        found.update(name.encode("utf-8"))
+        found.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def check_material(loop: "Loop", former: ResumeState) -> None:

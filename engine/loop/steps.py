@@ -30,7 +30,7 @@ from engine.events import (
 )
 from engine.loop.optimization import Window, default_learning_rate, make_optimizer
 from engine.loop.preparation import Prepared
-from engine.loop.resuming import capture, digest_material
+from engine.loop.resuming import capture, digest_material, digest_weights
 from engine.loop.student import Student
 from engine.measuring.svm import measure_svm
 from engine.measuring.yardstick import Yardstick
@@ -118,17 +118,12 @@ class Loop:
     def invite_teacher(self) -> None:
         """Make the dense base the teacher, with what it told an earlier part of this run."""
         training, prepared = self.config.training, self.prepared
-        first = batches(self.lengths, training.batch_size, seed=training.seed)
+        parts = parts_of(batches(self.lengths, training.batch_size, seed=training.seed), ASKED_TOGETHER)
+        about = [self.material, digest_weights(prepared.dense.classifier), parts]
+        self._teacher_kept = self.folder / "teacher.safetensors", digest_text(json.dumps(about))
         told = load_teacher(*self._teacher_kept)
-        self.teacher = Teacher(
-            prepared.dense, prepared.train_ids, prepared.pad_id, parts_of(first, ASKED_TOGETHER), told
-        )
+        self.teacher = Teacher(prepared.dense, prepared.train_ids, prepared.pad_id, parts, told)
         self._teacher_told = self.teacher.complete
-
-    @property
-    def _teacher_kept(self) -> tuple[Path, str]:
-        """Where the teacher's words are kept, and what they are about."""
-        return self.folder / "teacher.safetensors", digest_text(json.dumps([self.material, ASKED_TOGETHER]))
 
     def run(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Take the steps that are left; ends early, with ``stopped`` set, when asked to."""
@@ -140,9 +135,14 @@ class Loop:
                     self.stopped = True
                     if window.steps:  # also makes sure that what is saved is finite
                         yield self._log(window, (time.perf_counter() - began) / (self.step - began_step))
+                        yield from self._news_of_teacher()
                     return
                 yield from self.student.before_step(self.step, self.optimizer.optimizer)
-                window.began += self._ask_teacher(indices)  # its reading is none of the step's throughput
+                asking_s = self._ask_teacher(indices)
+                window.began, began = (
+                    window.began + asking_s,
+                    began + asking_s,
+                )  # its reading is none of the steps' pace
                 parts, tokens = self._take_step(indices)
                 window.add(parts, len(indices), tokens)
                 evaluating = self.step in self.evaluation_steps
@@ -261,7 +261,7 @@ class Loop:
             texts_per_s=window.texts / seconds,
             tokens_per_s=window.tokens / seconds,
             elapsed_s=self.elapsed_s,
-            eta_s=pace_s * (self.total_steps - self.step),
+            eta_s=pace_s * (self.total_steps - self.step) + (self.teacher.left_s if self.teacher else 0.0),
         )
 
     def _evaluate(self) -> Evaluated:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Self
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from engine.errors import StoreLocked
 from engine.events import Event, from_json, to_json
@@ -57,7 +56,7 @@ class EventWriter:
         self._say = say
         self._kept = run_folder(store.home, run_id) / UNWRITTEN
         self._changed = threading.Condition()
-        self._waiting: list[Event] = read_unwritten(self._kept)
+        self._waiting: list[Event] = _untold(store, run_id, self._kept)
         self._batch: list[Event] = []  # being written
         self._closed = False
         self._hurried = self._writing = False
@@ -146,16 +145,20 @@ class EventWriter:
                 self._changed.wait_for(lambda: self._closed and self._told_to_go.is_set(), timeout=RETRY_S)
                 return False
             if failure is not None:
-                with suppress(
-                    OSError
-                ):  # of a full disk, as a rule; then resuming repeats the steps since the checkpoint
+                with suppress(OSError):  # as of a full disk; then resuming repeats the steps since the checkpoint
                     self._keep()
             elif self._locked is not None:
                 self._say("The run database answers again, and has every event.")
-            self._locked = None
-            self._failure, self._batch, self._writing = failure, [], False
+            self._locked, self._batch, self._writing = None, [], False
             if failure is None and self._kept.exists():
-                self._keep()
+                try:
+                    self._store.append(self._run_id, [], durable=True)  # before what is on the disk is given up
+                    self._keep()
+                except StoreLocked:
+                    pass  # again; the file stays, and what of it is in the store is not written twice
+                except Exception as error:  # noqa: BLE001 - raised where training hears of it
+                    failure = error
+            self._failure = failure
             self._changed.notify_all()
             return last or failure is not None
 
@@ -172,9 +175,21 @@ class EventWriter:
 def read_unwritten(path: Path) -> list[Event]:
     """Return the events that a worker could not write to the store; none where there is no such file or it is another version's."""
     try:
-        return [from_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (FileNotFoundError, ValidationError):
+        lines = path.read_bytes().decode("utf-8").split("\n")  # a label may hold what else ends a line in Unicode
+        return [from_json(line) for line in lines if line]
+    except (FileNotFoundError, ValueError):
         return []
+
+
+def _untold(store: RunStore, run_id: str, kept: Path) -> list[Event]:
+    """Return those of the kept events that the store lacks: a worker may be killed between the two."""
+    events = read_unwritten(kept)
+    if not events:
+        return []
+    with suppress(StoreLocked):
+        told = {to_json(stored.event) for stored in store.events(run_id)}
+        return [event for event in events if to_json(event) not in told]
+    return events
 
 
 def recover(store: RunStore, run_id: str) -> None:
@@ -188,7 +203,7 @@ def recover(store: RunStore, run_id: str) -> None:
         return
     try:
         with FileLock(lock_path(store.home, f"run-{run_id}"), blocking=False):
-            if events := read_unwritten(kept):
+            if events := _untold(store, run_id, kept):
                 store.append(run_id, events)
             kept.unlink(missing_ok=True)
     except (Timeout, OSError):  # somebody else does it, or the home cannot be written

@@ -46,7 +46,7 @@ def test_gradient_keeps_its_size_over_temperatures() -> None:
 
 
 def test_what_the_teacher_said_is_kept_for_the_same_texts_and_teacher_only(tmp_path: Path) -> None:
-    told = Told(torch.randn(5, 3), torch.tensor([True, False]))
+    told = Told(torch.randn(5, 3), torch.tensor([True, False]), torch.tensor(1.5))
     path = tmp_path / "teacher.safetensors"
     assert load_teacher(path, "these") is None
     save_teacher(told, path, "these")
@@ -54,6 +54,7 @@ def test_what_the_teacher_said_is_kept_for_the_same_texts_and_teacher_only(tmp_p
     assert loaded is not None
     assert torch.equal(loaded.logits, told.logits)
     assert torch.equal(loaded.known, told.known)
+    assert float(loaded.spent_s) == 1.5
     assert load_teacher(path, "other texts, as many") is None
     path.write_bytes(path.read_bytes()[:-4])
     assert load_teacher(path, "these") is None, "a torn file is asked for again"
@@ -94,6 +95,7 @@ def test_the_teacher_answers_as_its_model_does_and_is_asked_about_each_text_once
     teacher.logits([7, 1])
     assert teacher.complete
     assert teacher.spent_s > 0
+    assert teacher.left_s == 0.0
 
 
 def test_the_answers_are_the_same_bits_whoever_asks_first_and_over_a_stop() -> None:
@@ -101,7 +103,9 @@ def test_the_answers_are_the_same_bits_whoever_asks_first_and_over_a_stop() -> N
     in_order = whole.logits(range(len(IDS)))
     parted, _ = asked()
     parted.logits([6])
+    assert parted.left_s == pytest.approx(2 * parted.spent_s), "two parts of three are left"
     later, questions = asked(parted.told)
+    assert later.spent_s == parted.spent_s
     assert torch.equal(later.logits([5, 1, 0]), in_order[[5, 1, 0]])
     assert not any(IDS[6] == row[: len(IDS[6])] for batch in questions for row in batch)
     assert torch.equal(later.logits(range(len(IDS))), in_order)

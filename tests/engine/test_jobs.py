@@ -337,5 +337,7 @@ def test_the_tail_of_a_log_is_bounded(store: RunStore) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"".join(b"line %d\n\n" % number for number in range(50_000)) + "अ\xff".encode("utf-8", "replace"))
     assert jobs.log_tail(store.home, run_id, 3) == ["line 49998", "line 49999", "अÿ"]
+    path.write_text("first\none\u2028line\n", encoding="utf-8")
+    assert jobs.log_tail(store.home, run_id, 3) == ["first", "one\u2028line"], "an event in it may hold such a sign"
     path.write_bytes(b"x" * 100_000)
     assert len(jobs.log_tail(store.home, run_id, 3)[0]) == 8192

@@ -186,7 +186,7 @@ def test_a_starter_killed_at_any_moment_leaves_a_run_that_goes_on_or_is_interrup
     )
     store, chance = RunStore(tmp_path / "runs.db"), random.Random(0)
     ends = []
-    for _ in range(6):
+    for moment in range(8):
         before = {run.run_id for run in store.runs()}
         starter = subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path)],
@@ -199,12 +199,43 @@ def test_a_starter_killed_at_any_moment_leaves_a_run_that_goes_on_or_is_interrup
         starter.stdout.readline()
         starter.stdin.write(b"\n")
         starter.stdin.flush()
-        time.sleep(chance.uniform(0, 0.03))
+        time.sleep(0.5 if moment == 0 else chance.uniform(0, 0.05))  # the first has time to start its run
         starter.kill()
         starter.communicate()
         for run in store.runs():
             if run.run_id not in before:
                 until(lambda one=run.run_id: bool(jobs.reconcile(store)) or store.get(one).state in ENDED, 30)
                 ends.append(store.get(run.run_id).state)
+    assert "done" in ends
     assert set(ends) <= {"done", "interrupted"}
     store.close()
+
+
+def test_a_run_that_only_queues_leaves_the_waiting_worker_where_it_is(store: RunStore) -> None:
+    first = start(store, "steps=2000 pause_s=0.02")
+    wait(store, first.run_id, "training")
+    jobs.keep_ready(store.home)
+    child = waiting()
+    assert start(store).pid != child.pid, "in the queue it would hold its memory for hours"
+    assert waiting() is child
+    jobs.stop(store, first.run_id)
+
+
+def test_files_that_come_and_go_do_not_hold_up_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    (engine / "jobs.py").write_text("")
+    os.utime(engine / "jobs.py", (5.0, 5.0))
+    (engine / ".#jobs.py").symlink_to("nobody@nowhere")  # as an editor leaves them
+    monkeypatch.setattr(standby, "__file__", str(engine / "standby.py"))
+    assert standby._code_changed_at() == 5.0
+
+
+def test_what_a_waiting_worker_could_not_import_fails_its_run_with_the_reason() -> None:
+    code = (
+        "from engine import standby\n"
+        "standby.IMPORTED = ('no_such_library',); standby._import_all()\n"
+        "try:\n    standby.finish_imports()\nexcept ModuleNotFoundError as error:\n    print(error.name)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "no_such_library"

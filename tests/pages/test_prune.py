@@ -462,10 +462,13 @@ def test_a_file_that_cannot_be_used_says_why_beside_the_preview(studio: Open, ho
 
 
 def test_a_worker_is_kept_ready_while_somebody_is_about_to_start(
-    studio: Open, home: Path, kept_ready: list[Path]
+    studio: Open, home: Path, store: RunStore, kept_ready: list[Path]
 ) -> None:
     app = studio()
     assert set(kept_ready) == {home}
     asked = len(kept_ready)
     app.switch_page("pages/compare.py").run()
     assert len(kept_ready) == asked, "elsewhere nobody is"
+    seed_run(store, config(), "training")
+    app.switch_page("pages/prune.py").run()
+    assert len(kept_ready) == asked, "its imports would disturb the figures of the run"

@@ -12,7 +12,7 @@ import pytest
 from engine import jobs, worker
 from engine.config import RunConfig
 from engine.errors import Diverged, JobError, StoreLocked
-from engine.events import Event, StepLogged, to_json
+from engine.events import Event, Notice, StepLogged, to_json
 from engine.home import run_folder
 from engine.runs import event_writer
 from engine.runs.event_writer import UNWRITTEN, EventWriter, read_unwritten, recover
@@ -274,3 +274,45 @@ def test_a_run_that_waits_for_its_turn_outlives_a_locked_database(
     assert worker.run(run.run_id, hasty.home, trainer(lambda stop: iter([run_finished(run.run_id)]))) == 0
     assert hasty.get(run.run_id).state == "done"
     assert capsys.readouterr().out.count("has been locked by another program") == 1
+
+
+def test_a_disk_that_fails_once_the_database_answers_is_heard_of(
+    hasty: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = queued(hasty)
+    writer = EventWriter(hasty, run.run_id)
+    with locked(hasty):
+        writer.put(step_logged(1))
+        writer.flush()
+        assert kept(hasty, run).exists()
+
+        def full(path: Path, write: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: full(path, None))
+        monkeypatch.setattr(event_writer, "replace_file", full)
+    until(lambda: not writer._thread.is_alive())
+    with pytest.raises(OSError, match="No space left"):
+        writer.put(step_logged(2))
+    with pytest.raises(OSError, match="No space left"):  # it does not wait for ever
+        writer.flush()
+    with pytest.raises(OSError, match="No space left"):
+        writer.close()
+
+
+def test_words_may_hold_what_ends_a_line_in_unicode(hasty: RunStore) -> None:
+    run = queued(hasty)
+    notice = Notice(message="one\u2028two\x85three\x0cfour")
+    with EventWriter(hasty, run.run_id) as writer, locked(hasty):
+        writer.put(notice)
+        writer.flush()
+        assert read_unwritten(kept(hasty, run)) == [notice]
+
+
+def test_what_a_killed_worker_had_just_written_is_not_told_twice(hasty: RunStore) -> None:
+    run = queued(hasty)
+    hasty.append(run.run_id, [step_logged(1), step_logged(2)])
+    kept(hasty, run).parent.mkdir(parents=True)
+    kept(hasty, run).write_text("".join(f"{to_json(step_logged(step))}\n" for step in (2, 3)))
+    recover(hasty, run.run_id)
+    assert steps(hasty, run) == [1, 2, 3]
