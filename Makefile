@@ -30,7 +30,7 @@ audit:  ## asks for known weaknesses of what is installed; needs the internet an
 lock:  ## writes requirements.txt and tests/requirements.txt from pyproject.toml; needs uv
 	$(PYTHON) -m tests.lock
 
-load: .venv/test.stamp  ## 20 sessions, 5,000 events a second, long files and texts; 300 runs; prints figures; about 7 minutes
+load: .venv/test.stamp  ## 20 sessions, 5,000 events a second, long files and texts; 300 runs; prints figures; about five minutes
 	$(BIN)/python -m tests.load.run
 
 bench: .venv/run.stamp
@@ -44,9 +44,10 @@ screenshots: .venv/test.stamp  ## pictures of every page in its main states, in 
 	$(BIN)/python -m tests.e2e.screenshots
 
 .venv/run.stamp: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.11"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11 to 3.13 is needed; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.13"; exit 1; }
+	@# A venv that was made without its pip, as by a Debian that lacks python3-venv, is there and of no use.
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@# Where pip finds a CPU-only torch, that is meant; else this finds nothing, and the usual one follows.
 	sed -n '/^torch==/,/[^\\]$$/p' requirements.txt | sed 's/^torch==[^ ]*/&+cpu/' > .venv/torch.txt
 	$(PIP) -r .venv/torch.txt >/dev/null 2>&1 || true

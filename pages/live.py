@@ -144,6 +144,7 @@ if isinstance(recording, Recording):
     st.stop()
 st.title(say("Live"), anchor=False)
 store, runs = store_and_runs(linked=st.query_params.get_all("run"))
+manage.show_said()
 if recording is not None:
     st.warning(recording, icon=":material/help:")
     player.leave()

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<suffix>former|[a-z0-9_]{8})")
@@ -82,8 +83,13 @@ def _swap(temporary: Path, folder: Path) -> None:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Return the bytes of all files below a folder; what is removed while they are counted counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):  # which takes a folder that is gone for an empty one
+        for path in (Path(parent, name) for name in names):
+            with suppress(FileNotFoundError, NotADirectoryError):  # such as of a run that is just tidying up
+                total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def _flush(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import cast
 
 from engine.errors import JobError, NoSuchRun
 from engine.events import Event, ModelLoaded, RunFailed, RunFinished, RunStarted, RunStopped, StepLogged, to_json
+from engine.home import REPOSITORY
 from engine.runs.run import ENDED, STATES, TRANSITIONS, RunState, run_from_row
 
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that are mistaken for one another
@@ -96,12 +97,31 @@ def _summary(event: Event) -> dict[str, int | float | str]:
 
 
 def rows_needing(db: sqlite3.Connection, run_id: str, folder: Path) -> list[sqlite3.Row]:
-    """Return the rows of runs that are not done and have a run, or the ``folder`` where it lies, as their base."""
+    """Return the rows of runs that are not done and have a run, or what lies in its ``folder``, as their base."""
+    others = "FROM runs WHERE state <> 'done' AND run_id <> ?"
+    bases = db.execute(f"SELECT DISTINCT json_extract(config, '$.model.base') {others}", (run_id,)).fetchall()
+    used = [base for (base,) in bases if base == run_id or _lies_in(base, folder)]
     return db.execute(
-        "SELECT * FROM runs WHERE state <> 'done' AND run_id <> ?"
-        " AND json_extract(config, '$.model.base') IN (?, ?, ?) ORDER BY number",
-        (run_id, run_id, str(folder), str(folder / "model")),
+        f"SELECT * {others} AND json_extract(config, '$.model.base') IN ({marks(used)}) ORDER BY number",
+        (run_id, *used),
     ).fetchall()
+
+
+def _lies_in(base: str, folder: Path) -> bool:
+    """Tell whether a base is a path into a folder, however it is written.
+
+    A relative one may be meant from where this process works or from the repository, where workers do, see `bases.find_base`.
+    """
+    try:
+        path, whole = Path(base).expanduser(), folder.resolve()
+        places = (start / path for start in (REPOSITORY, Path()))
+        return any(place.resolve().is_relative_to(whole) and place.is_dir() for place in places)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ):  # no such user, links in a circle, a zero byte: no path that can be read
+        return False
 
 
 def marks(values: Collection[str]) -> str:

@@ -14,14 +14,20 @@ from pages.shared.studio import attempt, offer_archived, show_error, show_refusa
 
 SAID = "manage_said"
 """A sentence on what was just done, for the next drawing of the page."""
+LEFT = "manage_left"
+"""The run that was taken off the list here, while some of its files could not be removed."""
 MENU, NAME = "manage", "manage_name"
 LONGEST_NAME = 120
 
 
-def show_menu(store: RunStore, run: Run) -> None:
-    """Draw the button behind which a run is renamed, put away and deleted."""
+def show_said() -> None:
+    """Say what was just done, once; on the page where it was done, whatever else that page has left to show."""
     if SAID in st.session_state:
         st.toast(st.session_state.pop(SAID), icon=":material/check:")
+
+
+def show_menu(store: RunStore, run: Run) -> None:
+    """Draw the button behind which a run is renamed, put away and deleted."""
     with st.popover(say("Manage"), icon=":material/more_vert:", width="stretch", key=MENU, on_change="rerun"):
         if st.button(
             say("Rename"), icon=":material/edit:", width="stretch", key=f"rename_{run.run_id}", on_click=_shut
@@ -42,7 +48,7 @@ def show_menu(store: RunStore, run: Run) -> None:
             if st.button(
                 say("Delete"), icon=":material/delete:", width="stretch", key=f"delete_{run.run_id}", on_click=_shut
             ):
-                _ask_delete(store, run.run_id)
+                ask_delete(store, run.run_id)
         offer_archived(store)
 
 
@@ -104,7 +110,7 @@ def _rename(store: RunStore, run_id: str) -> None:
         st.session_state[SAID] = say("The run has its new name.")
 
 
-def _ask_delete(store: RunStore, run_id: str) -> None:
+def ask_delete(store: RunStore, run_id: str) -> None:
     """Open the dialog that says what goes, and deletes when it is told to."""
 
     @st.dialog(say("Delete this run?"), icon=":material/delete:")
@@ -113,6 +119,9 @@ def _ask_delete(store: RunStore, run_id: str) -> None:
         try:
             found = upkeep.removal(store, run_id)
         except NoSuchRun:
+            if st.session_state.get(LEFT) == run_id:
+                show_refusal(run_id)
+                return
             st.info(say("This run is gone already: somebody else has deleted it."), icon=":material/help:")
             return
         except ChhatniError as error:
@@ -151,13 +160,29 @@ def _ask_delete(store: RunStore, run_id: str) -> None:
 
 def _delete(store: RunStore, run_id: str, title: str) -> None:
     """Delete a run and take it out of the address and the session, as a button asks."""
-    if not attempt(run_id, lambda: jobs.delete(store, run_id)):
+    if not _is_there(store, run_id):
+        return  # somebody else was quicker: dialog and page say so
+    if attempt(run_id, lambda: jobs.delete(store, run_id)):
+        st.session_state[SAID] = say("{title} is deleted, with its files.", title=title)
+    elif _is_there(store, run_id):
         return
-    st.session_state[SAID] = say("{title} is deleted, with its files.", title=title)
+    else:
+        st.session_state[LEFT] = run_id
     if st.query_params.get("run") == run_id:
         del st.query_params["run"]
     if st.session_state.get(LAST) == run_id:
         del st.session_state[LAST]
+
+
+def _is_there(store: RunStore, run_id: str) -> bool:
+    """Tell whether a run is in the store; in doubt it is."""
+    try:
+        store.get(run_id)
+    except NoSuchRun:
+        return False
+    except ChhatniError:  # whatever reads the store next shows it
+        return True
+    return True
 
 
 def _close_when_done() -> None:

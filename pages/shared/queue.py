@@ -11,7 +11,7 @@ from engine.runs.run import Run
 from engine.runs.upkeep import Waiting
 from engine.store import RunStore
 from pages.shared.language import say
-from pages.shared.studio import attempt, show_error, show_refusal
+from pages.shared.studio import attempt, look_after, show_error, show_refusal
 from pages.shared.words import escape
 
 WHERE = "queue"
@@ -47,13 +47,19 @@ def show_queue(store: RunStore, waits: Sequence[Waiting], *, here: str = "", exp
 
 
 def watch_queue(store: RunStore, anyone: bool) -> None:
-    """Draw the queue on a page that is not drawn anew by itself, and keep it up to date where ``anyone`` waits."""
+    """Draw the queue on a page that is not drawn anew by itself, and keep it up to date as long as ``anyone`` waits."""
 
     def look() -> None:
         try:
-            show_queue(store, upkeep.waiting(store))
+            if anyone:
+                look_after(store)
+            waits = upkeep.waiting(store)
         except ChhatniError as error:
             show_error(error)
+            return
+        if anyone and not waits:
+            st.rerun()  # the timer of the fragment is set by the page: end it
+        show_queue(store, waits)
 
     st.fragment(look, run_every=LOOK_EVERY_S if anyone else None)()
 

@@ -105,6 +105,57 @@ def test_a_base_is_not_deleted_while_a_run_needs_it(store: RunStore, form: str) 
     assert [run.run_id for run in store.runs()] == [user.run_id]
 
 
+@pytest.mark.parametrize(
+    "form", ["{home}/runs/{id}/model/", "{link}/runs/{id}/model", "~/runs/{id}/model", "{home}/x/../runs/{id}"]
+)
+def test_a_base_is_found_however_its_path_is_written(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    base, link = ended(store, "base"), tmp_path / "link"
+    (run_folder(store.home, base.run_id) / "model").mkdir(parents=True)
+    (tmp_path / "x").mkdir()
+    link.symlink_to(store.home)
+    monkeypatch.setenv("HOME", str(store.home))
+    user = ended(store, "user", form.format(id=base.run_id, home=store.home, link=link))
+    assert store.needing(base.run_id) == [user]
+    with pytest.raises(JobError, match=user.run_id):
+        jobs.delete(store, base.run_id)
+
+
+@pytest.mark.parametrize("root", ["here", "repository"])
+def test_a_relative_base_is_looked_for_where_bases_are(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    base = ended(store, "base")
+    folder = run_folder(store.home, base.run_id)
+    (folder / "model").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    user = ended(store, "user", f"runs/{base.run_id}/model")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert store.needing(base.run_id) == []
+    if root == "here":
+        monkeypatch.chdir(store.home)
+    else:
+        monkeypatch.setattr("engine.runs.rows.REPOSITORY", store.home)
+    assert store.needing(base.run_id) == [user]
+
+
+def test_bases_that_lie_elsewhere_do_not_stand_against_a_deletion(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, other = ended(store, "base"), ended(store, "other")
+    folder = run_folder(store.home, base.run_id)
+    for run in (base, other):
+        (run_folder(store.home, run.run_id) / "model").mkdir(parents=True)
+    (store.home / "circle").symlink_to(store.home / "circle")
+    monkeypatch.chdir(folder)  # in which no name of a base is a folder
+    bases = ("starter", "owner/name", f"{folder}-more/model", "~nobody-of-that-name/model", "a\0b")
+    for name in (*bases, str(store.home / "circle"), str(run_folder(store.home, other.run_id) / "model")):
+        queued(store, "user", name)
+    assert store.needing(base.run_id) == []
+    jobs.delete(store, base.run_id)
+
+
 def test_deleting_waits_for_the_worker_to_leave(store: RunStore) -> None:
     run = store.create(RunConfig(), "cpu")
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

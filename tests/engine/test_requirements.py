@@ -1,9 +1,13 @@
 """What gets installed is written down, each file by its hash, and is what pyproject.toml asks for."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -109,3 +113,49 @@ def test_the_makefile_asks_for_a_cpu_only_torch_first() -> None:
     assert shown.startswith(f"torch=={pinned}+cpu \\\n")
     assert all(digest in shown for digest in lock.TORCH_CPU_ONLY[pinned])
     assert shown.count("==") == 1, "and for nothing else"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a folder with the Makefile, what it installs, and a `python` that notes what it is asked and does nothing."""
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    _script(
+        tmp_path / "python",
+        'echo "$@" >> asked.txt',
+        f'case "$1" in -c) exec {sys.executable} -c "import sys; sys.version_info = (3, $MINOR, 2); $2";; esac',
+        'case "$1" in --version) echo "Python 3.$MINOR.2";; *) mkdir -p .venv/bin && cp ready .venv/bin/python;; esac',
+    )
+    _script(tmp_path / "ready", "exit 0")
+    return tmp_path
+
+
+def _script(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(("#!/bin/sh", *lines, "")), encoding="utf-8")
+    path.chmod(0o755)
+
+
+def install(checkout: Path, minor: int = 11) -> tuple[int, str]:
+    """Let make install with a Python 3.``minor``; return its exit status and what it says."""
+    environment = {"PATH": os.environ["PATH"], "MINOR": str(minor)}
+    command = ["make", "PYTHON=./python", ".venv/run.stamp"]
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("minor", "wanted"), [(10, False), (11, True), (12, True), (13, True), (14, False)])
+def test_only_pythons_that_wheels_are_pinned_for_are_taken(checkout: Path, minor: int, wanted: bool) -> None:
+    status, said = install(checkout, minor)
+    refusal = f"Python 3.11 to 3.13 is needed; Python 3.{minor}.2 was found. Try: make PYTHON=python3.13"
+    assert (status == 0, refusal in said, (checkout / ".venv").exists()) == (wanted, not wanted, wanted), said
+
+
+@pytest.mark.parametrize("left", ["nothing", "no pip", "whole"])
+def test_an_environment_that_was_left_without_pip_is_made_anew(checkout: Path, left: str) -> None:
+    if left != "nothing":
+        _script(checkout / ".venv" / "bin" / "python", "exit 0" if left == "whole" else 'test "$2" != pip')
+    status, said = install(checkout)
+    assert status == 0, said
+    asked = (checkout / "asked.txt").read_text(encoding="utf-8")
+    assert ("-m venv --clear .venv" in asked) == (left != "whole")

@@ -1,6 +1,8 @@
 """The list of runs kept in order on the pages: the queue, other names, archived runs, and runs that are deleted."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ from engine import jobs
 from engine.runs.processes import process_created
 from engine.runs.run import Run
 from engine.store import RunStore
-from pages.shared.queue import SHOWN
+from pages.shared.choice import LAST
+from pages.shared.queue import LOOK_EVERY_S, SHOWN
 from tests.pages.conftest import Open, everything
-from tests.pages.seed import config, seed_run
+from tests.pages.seed import GONE, config, seed_run
 
 pytestmark = pytest.mark.usefixtures("routed")
 
@@ -107,6 +110,31 @@ def test_two_devices_have_a_queue_each(studio: Open, store: RunStore) -> None:
     assert "2\\. cuda\\-0 2 · cuda\\-0" in everything(app)
     app.button(key=f"earlier_{line[2].run_id}").click().run()
     assert listed(app) == [line[number].run_id for number in (1, 3, 2, 0)]
+
+
+@pytest.mark.parametrize("end", ["killed", "cancelled", "neither"])
+def test_a_queue_is_watched_until_nobody_waits(
+    studio: Open, store: RunStore, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    run = seed_run(store, config(0.5), "queued")
+    watched: list[float | None] = []
+
+    def fragment(look: Callable[[], None], run_every: float | None = None) -> Callable[[], None]:
+        watched.append(run_every)
+        if end == "killed":  # between the drawing of the page and the next look
+            store.set_process(run, GONE, 1.0)
+        elif end == "cancelled":
+            store.set_state(run.run_id, "stopped")
+        return look
+
+    monkeypatch.setattr("pages.shared.queue.st.fragment", fragment)
+    app = studio("prune")
+    waits = end == "neither"
+    assert listed(app) == [run.run_id] * waits
+    assert watched == ([LOOK_EVERY_S] if waits else [LOOK_EVERY_S, None]), (
+        "an empty queue is not looked at again and again"
+    )
+    assert store.get(run.run_id).state == {"killed": "interrupted", "cancelled": "stopped", "neither": "queued"}[end]
 
 
 def test_no_queue_is_shown_where_nobody_waits(studio: Open, store: RunStore) -> None:
@@ -222,6 +250,10 @@ def test_the_last_run_leaves_an_invitation(studio: Open, store: RunStore) -> Non
     app.button(key=f"delete_{run.run_id}").click().run()
     app.button(key="delete_now").click().run()
     assert "No run yet" in everything(app)
+    assert ["is deleted, with its files" in toast.value for toast in app.toast] == [True]
+    seed_run(store, config(0.5), "done")
+    app.run()
+    assert not app.toast, "it was said where it was done"
 
 
 def test_a_base_that_is_needed_is_not_offered_for_deletion(studio: Open, store: RunStore) -> None:
@@ -277,6 +309,53 @@ def test_buttons_of_a_run_that_is_gone_do_no_harm(studio: Open, store: RunStore,
     assert app.title[0].value == "Live"
     assert "There is no run" in everything(app)
     assert not {"rename_save", "delete_now"} & keys(app), "a dialog would be about another run"
+
+
+def _dialog() -> None:
+    """Draw the dialog alone, as a press in it does in a browser."""
+    import streamlit as st
+
+    from pages.shared.manage import ask_delete
+    from pages.shared.studio import open_store
+
+    ask_delete(open_store(), st.session_state["about"])
+
+
+def dialog_about(run: Run) -> AppTest:
+    """Return the dialog that asks whether a run is to go, on a page whose address names the run."""
+    app = AppTest.from_function(_dialog, default_timeout=60)
+    app.session_state["about"] = app.session_state[LAST] = app.query_params["run"] = run.run_id
+    return app.run()
+
+
+def test_files_that_could_not_be_deleted_are_named_in_the_dialog(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = seed_run(store, config(0.5), "done")
+    folder = store.home / "runs" / run.run_id
+    app = dialog_about(run)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path / "log.txt"))
+
+    monkeypatch.setattr("engine.store.shutil.rmtree", refuse)
+    app.button(key="delete_now").click().run()
+    assert not app.exception
+    assert store.runs() == []
+    assert f"Remove the folder {folder} by hand" in app.error[0].value.replace("\\", "")
+    assert not app.info, "nobody else has deleted it"
+    assert "run" not in app.query_params
+    assert LAST not in app.session_state
+
+
+def test_a_dialog_about_a_run_that_somebody_else_deleted_says_so(store: RunStore) -> None:
+    run = seed_run(store, config(0.5), "done")
+    app = dialog_about(run)
+    jobs.delete(store, run.run_id)
+    app.button(key="delete_now").click().run()
+    assert "somebody else has deleted it" in app.info[0].value
+    assert not app.error
+    assert run.run_id in app.query_params["run"], "for the page to say that it is gone"
 
 
 def test_two_dialogs_delete_one_run_once(studio: Open, store: RunStore) -> None:

@@ -1,6 +1,7 @@
 """Files and folders that are whole or not there."""
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -192,3 +193,27 @@ def test_bytes_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "inner" / "b").write_bytes(b"4567")
     assert folder_bytes(tmp_path) == 7
     assert folder_bytes(tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize("gone", ["resume/state.bin", "resume"])
+def test_what_is_removed_while_bytes_are_counted_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    (tmp_path / "resume" / "inner").mkdir(parents=True)
+    (tmp_path / "log.txt").write_bytes(b"123")
+    (tmp_path / "resume" / "state.bin").write_bytes(b"4567")
+    is_file = Path.is_file
+    looked: list[str] = []
+
+    def look(path: Path) -> bool:
+        found = is_file(path)
+        looked.append(path.name)
+        if path.name == "log.txt" and gone == "resume":  # the worker tidies up between two looks
+            shutil.rmtree(tmp_path / "resume")
+        elif path.name == "state.bin":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", look)
+    assert folder_bytes(tmp_path) == 3
+    assert looked == ["log.txt"] if gone == "resume" else "state.bin" in looked
