@@ -10,6 +10,13 @@ from contextlib import contextmanager, suppress
 
 import pynvml  # type: ignore[import-untyped]
 
+_NO_CARD = (
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+    pynvml.NVML_ERROR_INVALID_ARGUMENT,
+)
+"""Answers that every process of the machine gets: all lock such a card by its number."""
+
 
 def lock_name(device: str) -> str:
     """Return the name of the lock behind a device setting: ``cpu``, or ``cuda-0``, ``cuda-1`` and so on.
@@ -34,12 +41,20 @@ def gpu_count() -> int:
 
 
 def gpu_uuid(name: str) -> str | None:
-    """Return the identity of the card behind a lock name ``cuda-N``, or None where there is no such card to ask."""
+    """Return the identity of the card behind a lock name ``cuda-N``, or None where there is no such card or no driver to ask.
+
+    Raises:
+        pynvml.NVMLError: where there is one that does not answer.
+    """
     kind, _, number = name.partition("-")
     if kind != "cuda" or not number.isdigit():
         return None
-    with suppress(pynvml.NVMLError), driver():
-        return str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(number))))
+    try:
+        with driver():
+            return str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(number))))
+    except pynvml.NVMLError as error:
+        if error.value not in _NO_CARD:
+            raise
     return None
 
 

@@ -4,10 +4,12 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 import requests
@@ -78,6 +80,21 @@ def assert_clean(text: str) -> None:
         ("Authorization: Bearer abc.def-123456", "Authorization: Bearer ***"),
         ("https://h/f?access_token=abc&page=2", "https://h/f?access_token=***&page=2"),
         ("https://h/f?X-Amz-Signature=ff00#top", "https://h/f?X-Amz-Signature=***#top"),
+        ("{'Authorization': 'Basic abcdefgh'}", "{'Authorization': 'Basic ***'}"),
+        ("proxy-authorization: bearer ab cd", "proxy-authorization: bearer *** cd"),
+        ("sent Basic YXNoYTpnZWhlaW0=.", "sent Basic ***."),
+        ("sent basic dXNlcjpwYXNz, got 401", "sent basic ***, got 401"),
+        ("sent Basic Abcdefg1", "sent Basic ***"),
+        ("sent bearer abc.defgh-1", "sent bearer ***"),
+        ("sent Bearer abcdefghIjk", "sent Bearer ***"),
+        (
+            "https://h/f?key=a&x=1&api_key=b&apikey=c&keyId=d&KEY=e",
+            "https://h/f?key=***&x=1&api_key=***&apikey=***&keyId=***&KEY=***",
+        ),
+        (
+            "?X-Amz-Security-Token=a&AWSAccessKeyId=b&accessToken=c&client_secret=d&key2=e&dbpassword=f",
+            "?X-Amz-Security-Token=***&AWSAccessKeyId=***&accessToken=***&client_secret=***&key2=***&dbpassword=***",
+        ),
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
@@ -91,6 +108,9 @@ def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
         "The basic idea: basic block movement pruning, a bearer of news, hf_home, tokens=5",
         "/data/texts.csv, row 7: no label. Try --label-column; https://host:8080/x",
         "l3cube-pune/marathi-topic-all-doc-v2",
+        "after basic training, /data/basic headlines.csv and /data/basic headlines2024.csv; Basic Training, bearer cheques",
+        "the bearer umbrellas,https://h/?a=1 and basic elements=5",
+        "https://h/f?monkey=2&keyword=a&keyboard=b&max_tokens=7&tokenizer=c&KEYWORD=d&secretary=e",
     ],
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:
@@ -99,6 +119,31 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
 
 def test_secrets_of_this_process_are_hidden_wherever_they_stand(knowing: None) -> None:
     assert conceal(f"a{TOKEN}b {OTHER_TOKEN} {PASSWORD}") == "a***b *** ***"
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy", "HF_ENDPOINT", "CHHATNI_MAHANEWS_URL"])
+@pytest.mark.parametrize("password", ["S3cr/et", "S3cr#et", "S3cr?et", "S3cr%2fet", "p@S3cr/et"])
+def test_passwords_that_break_an_address_apart_are_hidden(
+    monkeypatch: pytest.MonkeyPatch, variable: str, password: str
+) -> None:
+    address = f"http://asha:{password}@proxy.example:3128"
+    monkeypatch.setenv(variable, address)
+    assert conceal(f"via {address}/x") == "via http://***@proxy.example:3128/x"
+    for told in (password, unquote(password), quote(unquote(password), safe="")):
+        assert conceal(f"a {told} b") == "a *** b"
+    beginning = re.split("[/#?]", unquote(password))[0]
+    assert conceal(f"Invalid port: '{beginning}'") == "Invalid port: ***", "as the client of the hub has it"
+    assert beginning not in conceal(f"Failed to parse: 'asha:{beginning}' is not a valid host or port"), (
+        "as requests does"
+    )
+
+
+def test_addresses_without_a_password_hide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example:8080/hub")
+    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1,mirror.example")
+    monkeypatch.setenv("HTTP_PROXY", "http://ashakulkarni@proxy.example:3128")
+    text = "https://mirror.example:8080/hub of ashakulkarni at proxy.example:3128, 127.0.0.1"
+    assert conceal(text) == text
 
 
 def test_a_short_secret_blanks_out_no_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

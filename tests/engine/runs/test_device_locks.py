@@ -1,19 +1,24 @@
 """One turn for each device of the machine, whichever home and user a run belongs to."""
 
+import logging
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pynvml  # type: ignore[import-untyped]
 import pytest
+from filelock import FileLock
 
 from engine import jobs, worker
 from engine.config import RunConfig
+from engine.errors import JobError
 from engine.runs import device_locks, devices
 from engine.runs.device_locks import DeviceLock, held_elsewhere
 from engine.store import RunStore
@@ -111,7 +116,18 @@ def test_another_user_waits_for_the_same_lock(shared: Path, tmp_path: Path, monk
         folder.rmdir()
 
 
-@pytest.mark.parametrize("in_the_way", ["file", "link", "dead link", "folder for the lock", "link for the lock"])
+@pytest.mark.parametrize(
+    "in_the_way",
+    [
+        "file",
+        "link",
+        "dead link",
+        "folder for the lock",
+        "link for the lock",
+        "pipe for the lock",
+        "hard link for the lock",
+    ],
+)
 def test_what_stands_in_the_way_is_told_and_the_home_keeps_its_own_lock(
     shared: Path, tmp_path: Path, in_the_way: str
 ) -> None:
@@ -123,8 +139,16 @@ def test_what_stands_in_the_way_is_told_and_the_home_keeps_its_own_lock(
         shared.symlink_to(outside if in_the_way == "link" else tmp_path / "nowhere")
     else:
         shared.mkdir()
-        lock = shared / "cpu.lock"
-        lock.mkdir() if in_the_way.startswith("folder") else lock.symlink_to(outside / "cpu.lock")
+        lock, theirs = shared / "cpu.lock", tmp_path / "thesis.txt"
+        theirs.write_text("years of work")
+        if in_the_way.startswith("folder"):
+            lock.mkdir()
+        elif in_the_way.startswith("pipe"):
+            os.mkfifo(lock)
+        elif in_the_way.startswith("hard"):
+            lock.hardlink_to(theirs)
+        else:
+            lock.symlink_to(outside / "cpu.lock")
     one = DeviceLock(tmp_path / "a", "cpu")
     assert one.path == tmp_path / "a" / "locks" / "cpu.lock"
     assert "runs of other homes may use cpu at the same time" in one.trouble
@@ -133,6 +157,164 @@ def test_what_stands_in_the_way_is_told_and_the_home_keeps_its_own_lock(
     assert not held_elsewhere(tmp_path / "a", "cpu")
     one.release()
     assert list(outside.iterdir()) == [], "no link is followed"
+    if in_the_way.endswith("for the lock"):
+        assert theirs.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("late", ["hard link", "link", "pipe"])
+def test_what_comes_into_a_lock_s_place_later_is_not_written_to(shared: Path, tmp_path: Path, late: str) -> None:
+    theirs = tmp_path / "thesis.txt"
+    theirs.write_text("years of work")
+    lock = DeviceLock(tmp_path / "a", "cpu")
+    lock.path.unlink()
+    if late == "hard link":
+        lock.path.hardlink_to(theirs)
+    elif late == "link":
+        lock.path.symlink_to(theirs)
+    else:
+        os.mkfifo(lock.path)
+    assert lock.take()
+    assert theirs.read_text() == "years of work"
+    lock.release()
+
+
+@pytest.mark.parametrize("late", ["link", "pipe"])
+def test_what_comes_into_a_held_lock_s_place_is_not_opened(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    theirs = tmp_path / "thesis.txt"
+    theirs.write_text("years of work")
+    lock, acquired, taken = DeviceLock(tmp_path / "a", "cpu"), FileLock.acquire, threading.Event()
+
+    def acquire_and_swap(self: FileLock, **options: bool) -> object:
+        held = acquired(self, **options)
+        lock.path.unlink()
+        lock.path.symlink_to(theirs) if late == "link" else os.mkfifo(lock.path)
+        return held
+
+    def take() -> None:
+        assert lock.take()
+        taken.set()
+        lock.release()
+
+    monkeypatch.setattr(FileLock, "acquire", acquire_and_swap)
+    thread = threading.Thread(target=take)
+    thread.start()
+    in_time = taken.wait(5)
+    os.close(os.open(lock.path, os.O_RDWR | os.O_NONBLOCK))  # lets go of one that waits for the pipe's other end
+    thread.join(5)
+    assert in_time
+    assert theirs.read_text() == "years of work"
+
+
+def test_a_mark_is_replaced_whole(shared: Path, tmp_path: Path) -> None:
+    lock = DeviceLock(tmp_path / "a", "cpu")
+    lock.path.write_text("a mark that is much longer than any that a run would write into this file itself")
+    assert lock.take()
+    assert len(lock.path.read_text().split()) == 2
+    assert held_elsewhere(tmp_path / "b", "cpu")
+    lock.release()
+
+
+def test_a_huge_file_is_not_read_whole(shared: Path, tmp_path: Path) -> None:
+    path = DeviceLock(tmp_path / "a", "cpu").path
+    os.truncate(path, 64 * 2**20)
+    with FileLock(path):
+        tracemalloc.start()
+        try:
+            assert not held_elsewhere(tmp_path / "a", "cpu")
+            assert tracemalloc.get_traced_memory()[1] < 2**20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_pipe_holds_nobody_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CHHATNI_LOCKS", "locks")
+    (tmp_path / "locks").mkdir()
+    os.mkfifo(tmp_path / "locks" / "cpu.lock")
+    answers: list[bool] = []
+    with FileLock(tmp_path / "locks" / "cpu.lock"):
+        look = threading.Thread(target=lambda: answers.append(held_elsewhere(tmp_path, "cpu")))
+        look.start()
+        look.join(5)
+        told = list(answers)
+    look.join()  # even one that waited: nobody has the other end any more
+    assert told == [False]
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "a link for the lock"])
+def test_a_waiting_run_places_its_lock_anew(
+    shared: Path, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, lock = DeviceLock(tmp_path / "a", "cpu"), DeviceLock(tmp_path / "b", "cpu")
+    assert first.take()
+    assert not lock.take()
+    first.release()
+    shutil.rmtree(shared)
+    if how == "replaced":
+        shared.write_text("")
+    elif how.startswith("a link"):
+        shared.mkdir()
+        lock.path.symlink_to(lock.path)
+    with caplog.at_level(logging.WARNING):
+        assert lock.take()
+    if how == "removed":
+        assert (lock.path, lock.trouble) == (shared / "cpu.lock", "")
+        assert not DeviceLock(tmp_path / "a", "cpu").take(), "and others find it"
+    else:
+        assert lock.path == tmp_path / "b" / "locks" / "cpu.lock"
+        assert "runs of other homes may use cpu at the same time" in lock.trouble
+        assert lock.trouble in caplog.text, "the log says so"
+    lock.release()
+
+
+def test_a_file_that_is_closed_while_a_run_waits_does_not_fail_it(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock, acquired = DeviceLock(tmp_path / "a", "cpu"), FileLock.acquire
+
+    def closed(self: FileLock, **options: bool) -> object:
+        if self.lock_file.startswith(str(shared)):
+            raise PermissionError(13, "Permission denied")
+        return acquired(self, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", closed)
+    assert lock.take()
+    assert lock.path == tmp_path / "a" / "locks" / "cpu.lock"
+    assert "cannot hold locks (Permission denied)" in caplog.text
+    lock.release()
+
+
+def test_a_run_that_can_lock_nowhere_says_what_to_do(shared: Path, tmp_path: Path) -> None:
+    lock = DeviceLock(tmp_path / "a", "cpu")
+    shutil.rmtree(shared)
+    shared.write_text("")
+    (tmp_path / "a" / "locks" / "cpu.lock").mkdir(parents=True)
+    with pytest.raises(JobError, match=r"locks/cpu\.lock cannot be locked \(.*writable, then resume the run"):
+        lock.take()
+
+
+def test_a_held_lock_s_file_never_looks_old(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_locks, "KEEP_EVERY_S", 0.01)
+    lock = DeviceLock(tmp_path / "a", "cpu")
+
+    def touched() -> bool:
+        os.utime(lock.path, (0, 0))
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            if lock.path.stat().st_mtime > 0:
+                return True
+            time.sleep(0.01)
+        return False
+
+    before = set(threading.enumerate())
+    assert lock.take()
+    keepers = set(threading.enumerate()) - before
+    assert touched()
+    lock.release()
+    for keeper in keepers:
+        keeper.join(5)
+    assert not touched(), "nobody's lock may be cleared away"
 
 
 def test_a_folder_that_cannot_be_written_is_told(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +334,23 @@ def test_the_place_of_the_locks_can_be_chosen(monkeypatch: pytest.MonkeyPatch, t
     assert DeviceLock(tmp_path / "a", "cpu").path == tmp_path / "elsewhere" / "cpu.lock"
     monkeypatch.setenv("CHHATNI_LOCKS", "locks")
     assert DeviceLock(tmp_path / "a", "cpu").path == tmp_path / "a" / "locks" / "cpu.lock"
+    monkeypatch.setenv("CHHATNI_LOCKS", "turns/of")
+    lock = DeviceLock(tmp_path / "a", "cpu")
+    assert (lock.path, lock.trouble) == (tmp_path / "a" / "turns" / "of" / "cpu.lock", ""), "a folder in each home"
+    assert lock.take()
+    assert DeviceLock(tmp_path / "b", "cpu").take()
+    lock.release()
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setenv("CHHATNI_LOCKS", "~/locks")
+    assert DeviceLock(tmp_path / "a", "cpu").path == tmp_path / "me" / "locks" / "cpu.lock"
+
+
+def test_a_folder_in_the_home_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CHHATNI_LOCKS", "turns")
+    (tmp_path / "turns").write_text("")
+    lock = DeviceLock(tmp_path, "cpu")
+    assert lock.path == tmp_path / "locks" / "cpu.lock"
+    assert "turns cannot hold locks (File exists), so the lock of cpu lies in" in lock.trouble
 
 
 @pytest.mark.parametrize(
@@ -192,7 +391,23 @@ def test_a_card_is_locked_by_its_identity(
         raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", broken)
-    assert DeviceLock(tmp_path, "cuda-1").path == shared / "cuda-1.lock"
+    lock = DeviceLock(tmp_path, "cuda-1")
+    assert lock.path == shared / "cuda-1.lock"
+    assert "does not tell the identity of cuda-1" in lock.trouble
+    assert "runs that know its identity may use it at the same time" in lock.trouble
+    assert not held_elsewhere(tmp_path, "cuda-1")
+
+
+@pytest.mark.parametrize("answer", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED])
+def test_a_machine_without_a_driver_locks_by_number_and_has_no_trouble(
+    gpus: None, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    def absent() -> None:
+        raise pynvml.NVMLError(answer)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", absent)
+    lock = DeviceLock(tmp_path, "cuda-0")
+    assert (lock.path, lock.trouble) == (shared / "cuda-0.lock", "")
 
 
 def test_cuda_counts_as_the_machine_does() -> None:
@@ -231,6 +446,29 @@ def test_runs_of_two_homes_never_overlap(shared: Path, homes: tuple[RunStore, Ru
     assert waited, "and whoever waits is told why"
     spans = sorted((run.started_at or 0.0, run.ended_at or 0.0) for run in ended)
     assert spans[0][1] <= spans[1][0]
+
+
+def test_a_run_outlives_that_the_folder_goes_while_it_waits(
+    shared: Path,
+    homes: tuple[RunStore, RunStore],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = DeviceLock(homes[0].home, "cpu")
+    assert first.take()
+    run = homes[1].create(RunConfig(name="steps=1"), "cpu")
+    thread = threading.Thread(target=worker.run, args=(run.run_id, homes[1].home, train))
+    thread.start()
+    deadline = time.monotonic() + 20
+    while "waits for cpu" not in capsys.readouterr().out:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    shared.rename(shared.with_name("gone"))
+    shared.write_text("")
+    thread.join(20)
+    assert homes[1].get(run.run_id).state == "done"
+    assert "runs of other homes may use cpu at the same time" in caplog.text
+    first.release()
 
 
 def test_a_worker_says_where_its_turn_is_its_home_s_alone(
