@@ -182,6 +182,18 @@ class EmissionsMeter:
             self._flush()
             self._phase = name
 
+    def sample(self) -> None:
+        """Take a sample now, besides those at each interval; nothing happens before the start and after the end.
+
+        Raises:
+            TrainingError: where the energy until now cannot be measured.
+        """
+        if self._tracker is None or self._ended:
+            return
+        with self._tracker.turn:
+            self._flush()
+            self._sample(self._tracker.load())
+
     def drain(self) -> list[EmissionsSampled]:
         """Return the samples since the last call, oldest first; their figures count in all earlier parts of the run.
 
@@ -289,6 +301,19 @@ class EmissionsMeter:
             training=training,
             evaluation=evaluation,
         )
+
+
+def find_hardware() -> None:
+    """Do ahead what takes a second or two of a process's first meter, on a machine where it is the same for every run.
+
+    Where there is a GPU nothing is done: CodeCarbon keeps what it finds for the whole process, and which card a run will
+    use is not known yet.
+    """
+    from engine.runs.devices import gpu_count
+
+    if gpu_count() == 0:
+        with EmissionsMeter(EmissionsConfig(), "cpu"):
+            pass
 
 
 def _sum_kwh(*parts: EnergySplit) -> float:

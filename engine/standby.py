@@ -23,6 +23,7 @@ from typing import IO, NamedTuple, cast
 
 import psutil
 
+from engine.errors import TrainingError
 from engine.home import REPOSITORY
 
 ARGUMENT = "--standby"
@@ -151,6 +152,11 @@ def _import_all() -> None:
     try:
         for name in IMPORTED:
             importlib.import_module(name)
+        if IMPORTED:
+            from engine.emissions import find_hardware
+
+            with suppress(TrainingError):  # the run's own meter will meet the same, and say so
+                find_hardware()
     except Exception as error:  # noqa: BLE001 - raised by `finish_imports`, where the run hears of it
         _trouble.append(error)
 

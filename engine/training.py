@@ -119,6 +119,7 @@ def _train(
         loop = Loop(config, prepared, meter, folder, precision, began, before_saving)
         loop.elapsed_before_s = before.elapsed_s if before else 0.0
         yield loop.describe()
+        meter.sample()
         yield from meter.drain()
         if former:
             restore(loop, former)

@@ -13,6 +13,7 @@ import pytest
 from codecarbon.emissions_tracker import BaseEmissionsTracker
 from codecarbon.external.hardware import CPU
 
+from engine import emissions
 from engine.config import EmissionsConfig
 from engine.emissions import EmissionsMeter, EmissionsTotals
 from engine.errors import ConfigError, TrainingError
@@ -21,6 +22,7 @@ from engine.measuring import tracker as tracker_module
 from engine.measuring.grids import recompute
 from engine.measuring.tracker import Tracker
 from engine.records import EnergySplit
+from engine.runs import devices
 from tests.engine.waiting import until
 
 HOSTILE_CONFIG = """[codecarbon]
@@ -282,3 +284,29 @@ def test_another_kind_of_device_is_refused() -> None:
     with pytest.raises(ConfigError, match="Device is 'mps'") as caught:
         EmissionsMeter(EmissionsConfig(), "mps")
     assert list(caught.value.fields) == ["training.device"]
+
+
+def test_a_sample_is_there_when_it_is_asked_for() -> None:
+    meter = EmissionsMeter(EmissionsConfig(sample_every_s=60), "cpu")
+    meter.sample()
+    assert meter.drain() == [], "nothing has been metered"
+    with meter:
+        time.sleep(0.2)
+        meter.sample()
+        (first,) = meter.drain()
+        meter.sample()
+        (second,) = meter.drain()
+    assert 0 < first.energy_kwh <= second.energy_kwh
+    assert 0 < first.power_w < 5000
+    assert 0.2 <= first.duration_s < second.duration_s
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_hardware_is_found_ahead_only_where_no_gpu_makes_a_difference(
+    monkeypatch: pytest.MonkeyPatch, gpus: int
+) -> None:
+    started = []
+    monkeypatch.setattr(devices, "gpu_count", lambda: gpus)
+    monkeypatch.setattr(EmissionsMeter, "start", lambda meter: started.append(meter))
+    emissions.find_hardware()
+    assert len(started) == (gpus == 0)
