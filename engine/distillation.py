@@ -101,8 +101,9 @@ class Teacher:
         asked = sum(self._known)
         return self.spent_s / asked * (len(self._known) - asked) if asked else 0.0
 
-    def logits(self, indices: Sequence[int]) -> Tensor:
-        """Return the logits of these training texts, shape (texts, labels), fp32 on the model's device."""
+    def ask(self, indices: Sequence[int]) -> float:
+        """Have the logits of these training texts at hand; return how many seconds that took."""
+        before_s = self.spent_s
         for number in sorted({self._part_of[index] for index in indices}):
             if not self._known[number]:
                 began, part = time.perf_counter(), self._parts[number]
@@ -110,6 +111,11 @@ class Teacher:
                 self._logits[part] = found.to(self._logits.device)
                 self._known[number] = True
                 self.spent_s += time.perf_counter() - began
+        return self.spent_s - before_s
+
+    def logits(self, indices: Sequence[int]) -> Tensor:
+        """Return the logits of these training texts, shape (texts, labels), fp32 on the model's device."""
+        self.ask(indices)
         return self._logits[indices]
 
 

@@ -183,9 +183,8 @@ def log_tail(home: Path, run_id: str, lines: int) -> list[str]:
             text = conceal(file.read().decode("utf-8", errors="replace"))
     except FileNotFoundError:
         return []
-    return [line for line in text.split("\n") if line.strip()][
-        -lines:
-    ]  # an event may hold what else ends a line in Unicode
+    found = text.split("\n")  # an event may hold what else ends a line in Unicode
+    return [line for line in found if line.strip()][-lines:]
 
 
 def _spawn(store: RunStore, run: Run) -> None:

@@ -138,7 +138,7 @@ class Loop:
                         yield from self._news_of_teacher()
                     return
                 yield from self.student.before_step(self.step, self.optimizer.optimizer)
-                asking_s = self._ask_teacher(indices)
+                asking_s = self.teacher.ask(indices) if self.teacher else 0.0
                 window.began, began = (
                     window.began + asking_s,
                     began + asking_s,
@@ -161,14 +161,6 @@ class Loop:
                     saved_at = window.began = time.perf_counter()
                 if self.step == self.total_steps:
                     return
-
-    def _ask_teacher(self, indices: list[int]) -> float:
-        """Have the teacher's logits of these texts at hand; return how many seconds that took."""
-        if self.teacher is None or self.teacher.complete:
-            return 0.0
-        before = self.teacher.spent_s
-        self.teacher.logits(indices)
-        return self.teacher.spent_s - before
 
     def _news_of_teacher(self) -> Iterator[TeacherReady]:
         """Say once that the teacher has read every training text."""

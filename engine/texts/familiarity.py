@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CheckpointError
-from engine.texts.languages import WITHIN
+from engine.texts.languages import not_exceeded
 
 FILE = "familiar.bin"
 LENGTH = 5
@@ -46,8 +46,7 @@ class Familiarity:
 
     def strange_within(self, texts: Sequence[str]) -> float:
         """Return the share of strange sequences that all but a few (`languages.WITHIN`) of these texts do not exceed."""
-        found = sorted(map(self.strange, texts))
-        return found[max(0, -(-int(WITHIN * 100) * len(found) // 100) - 1)]
+        return not_exceeded(map(self.strange, texts))
 
     def save(self, folder: Path) -> None:
         """Write it into a model's folder."""

@@ -6,7 +6,7 @@ for a margin: by how much is another language likelier than those that a model w
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import py3langid
 
@@ -39,7 +39,12 @@ def margin(text: str, languages: Sequence[str]) -> tuple[float, str]:
 
 def margin_within(texts: Sequence[str], languages: Sequence[str]) -> float:
     """Return the margin that `WITHIN` of these texts do not exceed."""
-    found = sorted(margin(text, languages)[0] for text in _sample(texts))
+    return not_exceeded(margin(text, languages)[0] for text in _sample(texts))
+
+
+def not_exceeded(values: Iterable[float]) -> float:
+    """Return the value that `WITHIN` of these, at least one, do not exceed."""
+    found = sorted(values)
     return found[max(0, -(-int(WITHIN * 100) * len(found) // 100) - 1)]
 
 
