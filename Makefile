@@ -21,7 +21,7 @@ lint: .venv/test.stamp
 faults: .venv/test.stamp  ## kills, fills, cuts and locks; prints what runs came to; about 15 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.run
 
-fuzz: .venv/test.stamp  ## thousands of odd files, settings and command lines; about 2 minutes
+fuzz: .venv/test.stamp  ## thousands of odd files, settings and command lines; about half a minute
 	CHHATNI_FUZZ_CASES=4000 $(BIN)/python -m pytest tests/engine/test_fuzz.py
 
 audit:  ## asks for known weaknesses of what is installed; needs the internet and uv
